@@ -1,0 +1,34 @@
+"""datk: plugin-based unsupervised domain adaptation.
+
+    import datk
+    result = datk.run(backbone="deepmerge", align="mmd", reg=["fisher", "entropy"])
+    print(result.metrics["target"]["test"]["accuracy"], result.folder)
+
+Public names are loaded on first use, so that `import datk` does not import torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datk.errors import DatkError as DatkError
+    from datk.experiment import run as run
+    from datk.runs import RunResult as RunResult
+    from datk.runs import read_result as read_result
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "DatkError": "datk.errors",
+    "RunResult": "datk.runs",
+    "read_result": "datk.runs",
+    "run": "datk.experiment",
+}
+
+__all__ = ["DatkError", "RunResult", "__version__", "read_result", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'datk' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,52 @@
+"""The only reader of target labels."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from datk.data import Dataset, Domain
+from datk.errors import DataError
+from datk.interfaces import Backbone
+from datk.metrics import Metrics, score, softmax
+
+
+@torch.inference_mode()
+def predict(backbone: Backbone, domain: Domain, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Logits [N, K] of the given rows of a domain, in order; the backbone is left in evaluation mode."""
+    backbone.eval()
+
+    def batches() -> Iterator[npt.NDArray[np.float32]]:
+        for x in domain.in_order(rows):
+            yield backbone(x).float().cpu().numpy()
+
+    return np.concatenate(list(batches()))
+
+
+def evaluate(backbone: Backbone, dataset: Dataset) -> dict[str, dict[str, Metrics]]:
+    """Metrics on the source's validation and test rows and on the target's test rows.
+
+    `target` is empty where the pair knows no target labels.
+
+    Raises:
+        DataError: answers that are no classes of the pair.
+    """
+    source, target = dataset.training.source, dataset.training.target
+
+    def scored(domain: Domain, rows: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]) -> Metrics:
+        return score(softmax(predict(backbone, domain, rows)), labels)
+
+    result: dict[str, dict[str, Metrics]] = {
+        "source": {
+            part: scored(source, rows, dataset.pair.source_labels[rows])
+            for part, rows in (("validation", source.split.validation), ("test", source.split.test))
+        },
+        "target": {},
+    }
+    answers = dataset.pair.answers(target.split.test)
+    if answers is not None:
+        if answers.min() < 0 or answers.max() >= len(dataset.info.classes):
+            raise DataError(f"target: labels must lie in 0..{len(dataset.info.classes) - 1}")
+        result["target"]["test"] = scored(target, target.split.test, answers)
+    return result

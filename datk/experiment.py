@@ -1,0 +1,238 @@
+"""A run from configuration to result: what `datk run` and `datk.run` do."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+
+from datk import __version__
+from datk.config import Experiment, resolve
+from datk.data import prepare
+from datk.devices import describe_device, resolve_device
+from datk.errors import RunError
+from datk.evaluate import evaluate
+from datk.hooks import Hooks
+from datk.interfaces import DomainPair
+from datk.objective import Objective
+from datk.report import FileReporter, Reporter, Reporters
+from datk.runs import RunFolder, RunResult, weights_checksum, write_json
+from datk.train import Trainer, reproducible
+from datk.transfer import initialize, load_initial
+
+
+def run(
+    *,
+    backbone: str | Mapping[str, Any] | None = None,
+    align: str | Iterable[str] | Mapping[str, Any] | None = None,
+    reg: str | Iterable[str] | Mapping[str, Any] | None = None,
+    pair: str | Mapping[str, Any] | None = None,
+    recipe: str | None = None,
+    config: str | Path | Mapping[str, Any] | None = None,
+    set: Mapping[str, Any] | None = None,
+    init: str | Path | None = None,
+    out: str | Path | None = None,
+    seed: int | None = None,
+    epochs: int | None = None,
+    device: str | None = None,
+    resume: bool = False,
+    force: bool = False,
+) -> RunResult:
+    """Train and evaluate once; the command line's `datk run` in Python.
+
+    Args:
+        backbone: name, or a table of `name` and options.
+        align: names ("mmd,coral" or a list), or a table of options by name.
+        reg: as `align`; "none" for no regularizer where a recipe has some.
+        pair: name, or a table of `name` and options.
+        recipe: name of an installed recipe, or the path of a .toml file.
+        config: path of a TOML or JSON file, or a dictionary of that form.
+        set: options by dotted key, for instance {"train.batch_size": 64}.
+        init: folder of a run whose weights training starts from.
+        out: the run folder; by default a new one under runs/.
+        seed: of every random draw.
+        epochs: passes over the source; short for `train.epochs`.
+        device: auto, cpu, cuda, cuda:N or mps.
+        resume: go on with the run in `out`.
+        force: replace the run in `out`.
+
+    Returns:
+        What result.json holds; `result.folder` is the run folder.
+
+    Raises:
+        DatkError: for any mistake in the arguments or the data.
+    """
+    experiment = resolve(
+        recipe=recipe,
+        config=config,
+        overrides=set or {},
+        selectors={
+            "backbone": backbone,
+            "align": align,
+            "reg": reg,
+            "pair": pair,
+            "init": None if init is None else str(init),
+            "seed": seed,
+            "epochs": epochs,
+            "device": device,
+        },
+    )
+    folder = default_folder(experiment) if out is None else Path(out)
+    return execute(experiment, folder, resume=resume, force=force)
+
+
+def default_folder(experiment: Experiment) -> Path:
+    """A new folder under runs/, named for the time and the components."""
+    labels = [chosen.label for chosen in (experiment.backbone, *experiment.align, *experiment.reg)]
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    name = re.sub(r"[^\w.+-]+", "-", f"{stamp}-{experiment.pair.label}-{'-'.join(labels)}")
+    path, number = Path("runs") / name, 1
+    while path.exists():
+        number += 1
+        path = Path("runs") / f"{name}-{number}"
+    return path
+
+
+def execute(
+    experiment: Experiment,
+    out: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    reporters: Sequence[Reporter] = (),
+    pair: DomainPair | None = None,
+) -> RunResult:
+    """Train, evaluate and record one resolved experiment in the folder `out`.
+
+    Args:
+        reporters: who is told while it goes on, besides log.txt.
+        pair: the experiment's pair if it has been made already, as for several seeds.
+
+    Raises:
+        DatkError: the data, the folder or the device cannot be used, or training failed.
+    """
+    config = experiment.config
+    record = config.model_dump(mode="json")
+    device = resolve_device(config.device)
+    folder = RunFolder(out)
+    folder.check(record, resume=resume, force=force)
+    if resume and (done := folder.result()):
+        for reporter in reporters:
+            reporter.note(f"{out} is complete already")
+        return done
+    initial = load_initial(config.init) if config.init is not None else None
+    if pair is None:
+        pair = experiment.pair.cls(experiment.pair.config)
+    with reproducible(device, config.train.deterministic):
+        inherited = initial.standardizers if initial and config.init_normalization == "inherited" else None
+        data = prepare(pair, config.data, config.train, config.seed, device, inherited)
+        training = data.training
+        objective = Objective(experiment, data.info, training.source_size, training.target_size, config.seed)
+        if initial is not None:
+            initialize(objective, initial)
+        objective.to(device)
+
+        folder.open(record, force=force)
+        folder.write_record(data.splits.arrays(), device)
+        report = Reporters([FileReporter(out / "log.txt"), *reporters])
+        hooks = Hooks()
+        hooks.notify("run_started", folder=out, config=record)
+        report.tell("started", _title(experiment), config.train.epochs, config.train.epochs * training.steps)
+        try:
+            for note in pair.notes:
+                report.tell("note", note)
+            trainer = Trainer(
+                objective,
+                data.standardizers,
+                training,
+                config.train,
+                config.seed,
+                folder,
+                report,
+                lambda record: hooks.notify("epoch_ended", folder=out, record=record),
+            )
+            fit = trainer.fit()
+            weights = trainer.load_selected()
+            metrics = evaluate(objective.backbone, data)
+            hooks.notify("evaluated", folder=out, metrics=metrics)
+            notes = list(pair.notes)
+            if not metrics["target"]:
+                notes.append("the target has no labels: nothing on the target could be scored")
+                report.tell("note", notes[-1])
+        except torch.OutOfMemoryError as error:
+            raise RunError(f"out of memory on {device}; lower train.batch_size or data.memory_gb") from error
+        finally:
+            report.tell("stopped")
+        result = folder.finish(
+            RunResult(
+                datk=__version__,
+                pair=experiment.pair.label,
+                backbone=experiment.backbone.label,
+                align=",".join(chosen.label for chosen in experiment.align),
+                reg=[chosen.label for chosen in experiment.reg],
+                seed=config.seed,
+                split=data.splits.rule,
+                selected_by=config.train.select,
+                uses_target_labels=False,
+                epochs=fit.epochs,
+                selected_epoch=fit.selected_epoch,
+                seconds=round(fit.seconds, 3),
+                seconds_per_epoch=round(fit.seconds / fit.epochs, 4),
+                device=describe_device(device),
+                weights_sha256=weights_checksum(weights),
+                data_sha256=data.checksum,
+                metrics=metrics,
+                notes=notes,
+            )
+        )
+        hooks.notify("run_finished", folder=out, result=result.model_dump(mode="json"))
+    return result
+
+
+def _title(experiment: Experiment) -> str:
+    terms = " + ".join(chosen.label for chosen in (*experiment.align, *experiment.reg))
+    return f"{experiment.pair.label}: {experiment.backbone.label} with {terms}, seed {experiment.config.seed}"
+
+
+def execute_seeds(
+    experiment: Experiment,
+    seeds: Sequence[int],
+    out: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    reporters: Sequence[Reporter] = (),
+) -> list[RunResult]:
+    """One run per seed in `out`/seed-N, and their means in `out`/summary.json. Raises as `execute`."""
+    pair = experiment.pair.cls(experiment.pair.config)
+    results = []
+    for seed in seeds:
+        config = experiment.config.model_copy(update={"seed": seed})
+        one = Experiment(config, experiment.pair, experiment.backbone, experiment.align, experiment.reg)
+        folder = out / f"seed-{seed}"
+        results.append(execute(one, folder, resume=resume, force=force, reporters=reporters, pair=pair))
+    summary = {"datk": __version__, "seeds": list(seeds), "metrics": summarize(results)}
+    write_json(out / "summary.json", summary)
+    return results
+
+
+def summarize(results: Sequence[RunResult]) -> dict[str, dict[str, dict[str, dict[str, float | None]]]]:
+    """Mean and sample standard deviation over runs: domain -> part -> metric -> {mean, std}.
+
+    A metric that is None in any run has None for both; the deviation of a single run is None.
+    """
+    summary: dict[str, dict[str, dict[str, dict[str, float | None]]]] = {}
+    for domain, parts in results[0].metrics.items():
+        for part, metrics in parts.items():
+            for name in metrics:
+                values = [result.metrics[domain][part][name] for result in results]
+                known = [float(value) for value in values if value is not None]
+                complete = len(known) == len(values)
+                summary.setdefault(domain, {}).setdefault(part, {})[name] = {
+                    "mean": fmean(known) if complete else None,
+                    "std": stdev(known) if complete and len(known) > 1 else None,
+                }
+    return summary

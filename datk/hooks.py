@@ -1,0 +1,65 @@
+"""Notifications for plugins: a run started, an epoch ended, a model was evaluated, a run finished.
+
+A plugin lists a module or object in the entry-point group `datk.hooks` and decorates its functions:
+
+    from datk.hooks import hookimpl
+
+    @hookimpl
+    def run_finished(folder, result): ...
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from datk import plugins
+
+hookspec = pluggy.HookspecMarker("datk")
+hookimpl = pluggy.HookimplMarker("datk")
+
+
+class Specs:
+    """The notifications. An implementation may take any of the arguments."""
+
+    @hookspec
+    def run_started(self, folder: Path, config: dict[str, Any]) -> None:
+        """Training is about to start in a run folder, with the resolved configuration."""
+
+    @hookspec
+    def epoch_ended(self, folder: Path, record: dict[str, Any]) -> None:
+        """An epoch ended; `record` is its line in metrics.jsonl."""
+
+    @hookspec
+    def evaluated(self, folder: Path, metrics: dict[str, Any]) -> None:
+        """The selected model was scored; `metrics` as in result.json."""
+
+    @hookspec
+    def run_finished(self, folder: Path, result: dict[str, Any]) -> None:
+        """The run is complete; `result` is what result.json holds."""
+
+
+class Hooks:
+    """The installed hook plugins. One that cannot be loaded, or that raises, is a warning that names it."""
+
+    def __init__(self) -> None:
+        self.manager = pluggy.PluginManager("datk")
+        self.manager.add_hookspecs(Specs)
+        for plugin, implementation in plugins.load_all("hook"):
+            try:
+                self.manager.register(implementation, name=f"{plugin.dist}:{plugin.name}")
+                self.manager.check_pending()
+            except (pluggy.PluginValidationError, ValueError) as error:
+                warnings.warn(f"hook '{plugin.name}' of distribution {plugin.dist}: {error}", stacklevel=2)
+
+    def notify(self, event: str, **arguments: Any) -> None:
+        """Call every implementation of one notification."""
+        for implementation in getattr(self.manager.hook, event).get_hookimpls():
+            try:
+                implementation.function(**{name: arguments[name] for name in implementation.argnames})
+            except Exception as error:
+                warnings.warn(
+                    f"hook '{implementation.plugin_name}' failed in {event}: {type(error).__name__}: {error}",
+                    stacklevel=2,
+                )

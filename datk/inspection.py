@@ -1,0 +1,95 @@
+"""What must hold of any pair before a run starts, and the checksum of its data."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datk.errors import DataError
+from datk.interfaces import Array, DomainPair, PairInfo, Samples
+from datk.rows import chunks, len_rows, storable
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A pair that may be trained on."""
+
+    info: PairInfo
+    checksum: str
+    """sha256 over all that training may use: both domains' samples, groups and test rows, the source's labels."""
+
+
+def inspect_pair(pair: DomainPair) -> Inspected:
+    """Check shapes, lengths, labels and values; read every row once.
+
+    Raises:
+        DataError: naming the domain, what is wrong, how often and where first.
+    """
+    digest = hashlib.sha256()
+    shapes = {}
+    for domain, samples in (("source", pair.source), ("target", pair.target)):
+        shapes[domain] = _check_shape(domain, samples)
+        _check_values(domain, samples.x, digest)
+        for array in (samples.groups, samples.test):
+            digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    if shapes["source"] != shapes["target"]:
+        raise DataError(_difference(shapes["source"], shapes["target"]))
+    _check_labels(pair.source_labels, len_rows(pair.source.x), pair.classes)
+    digest.update(np.ascontiguousarray(pair.source_labels, dtype=np.int64).tobytes())
+    return Inspected(PairInfo(shapes["source"], tuple(pair.classes)), digest.hexdigest())
+
+
+def _check_shape(domain: str, samples: Samples) -> tuple[int, ...]:
+    shape = tuple(samples.x.shape)
+    if len(shape) not in (2, 4):
+        raise DataError(f"{domain}: samples must be [N, C, H, W] or [N, F], not of shape {list(shape)}")
+    if 0 in shape:
+        raise DataError(f"{domain}: there are no samples, the shape is {list(shape)}")
+    for what, array in (("groups", samples.groups), ("test", samples.test)):
+        if array is not None and array.shape != (shape[0],):
+            raise DataError(f"{domain}: {shape[0]} samples but {what} of shape {list(array.shape)}")
+    return shape[1:]
+
+
+def _check_values(domain: str, x: Array, digest: Any) -> None:
+    bad, first = 0, -1
+    for start, chunk in chunks(x):
+        digest.update(np.ascontiguousarray(chunk).data)
+        with np.errstate(over="ignore"):
+            stored = storable(chunk)
+        if stored.dtype == np.uint8:
+            continue
+        finite = np.isfinite(stored)
+        if not finite.all():
+            rows = np.flatnonzero(~finite.reshape(len(chunk), -1).all(axis=1))
+            first = start + int(rows[0]) if first < 0 else first
+            bad += int((~finite).sum())
+    if bad:
+        raise DataError(
+            f"{domain}: {bad} values are NaN, infinite or beyond float32, the first in row {first}; "
+            "remove or repair those rows"
+        )
+
+
+def _difference(source: tuple[int, ...], target: tuple[int, ...]) -> str:
+    if len(source) == len(target) == 3 and source[1:] == target[1:]:
+        return f"the source has {source[0]} channels, the target {target[0]}; give both the same channels"
+    return f"samples differ in shape: source {list(source)}, target {list(target)}; bring both to one shape"
+
+
+def _check_labels(labels: npt.NDArray[np.int64], rows: int, classes: tuple[str, ...]) -> None:
+    if labels.shape != (rows,):
+        raise DataError(
+            f"source: {rows} samples but labels of shape {list(labels.shape)}; each needs one label"
+        )
+    if labels.min() < 0 or labels.max() >= len(classes):
+        raise DataError(
+            f"source: labels must lie in 0..{len(classes) - 1}, the numbers of {len(classes)} classes"
+        )
+    present = np.unique(labels)
+    if len(present) < 2:
+        raise DataError(
+            f"source: all labels are '{classes[present[0]]}'; a classifier needs two classes at least"
+        )

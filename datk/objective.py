@@ -1,0 +1,163 @@
+"""Backbone and loss terms as one module: from two batches to the terms of the loss."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from datk.config import Component, Experiment
+from datk.errors import PluginError
+from datk.interfaces import (
+    AlignmentLoss,
+    Backbone,
+    LossTerm,
+    ModelInfo,
+    PairInfo,
+    ParamGroup,
+    Phase,
+    SourceBatch,
+    SourceView,
+    Step,
+    TargetBatch,
+    TargetView,
+)
+from datk.nn import ramp
+from datk.rng import derive_seed
+
+CLASSIFICATION = "classification"
+
+
+class Objective(nn.Module):
+    """The model and everything that is optimised with it.
+
+    Each component draws its first weights from a generator of its own, so that the backbone starts alike
+    whatever it is combined with.
+
+    Raises:
+        PluginError: a component whose parameters are in no group, or in two; two alignments with phases.
+    """
+
+    def __init__(
+        self, experiment: Experiment, pair: PairInfo, source_size: int, target_size: int, seed: int
+    ) -> None:
+        super().__init__()
+
+        def build(chosen: Component, argument: PairInfo | ModelInfo) -> nn.Module:
+            torch.manual_seed(derive_seed(seed, "init", chosen.plugin.kind, chosen.label))
+            module: nn.Module = chosen.cls(chosen.config, argument)
+            return module
+
+        with torch.random.fork_rng(devices=[]):
+            backbone = build(experiment.backbone, pair)
+            assert isinstance(backbone, Backbone)
+            self.backbone = backbone
+            model = ModelInfo(pair.classes, _layer_shapes(backbone, pair.shape), source_size, target_size)
+            chosen_terms = (*experiment.align, *experiment.reg)
+            self.terms = nn.ModuleDict({_key(chosen): build(chosen, model) for chosen in chosen_terms})
+        self.names = [chosen.label for chosen in chosen_terms]
+        self.phases = _phases(self._losses())
+        for chosen in (experiment.backbone, *chosen_terms):
+            _check_groups(
+                chosen.label, self.backbone if chosen is experiment.backbone else self.terms[_key(chosen)]
+            )
+
+    def _losses(self) -> list[LossTerm]:
+        return [term for term in self.terms.values() if isinstance(term, LossTerm)]
+
+    @property
+    def losses(self) -> dict[str, LossTerm]:
+        """The terms by name."""
+        return dict(zip(self.names, self._losses(), strict=True))
+
+    @property
+    def needs_target(self) -> bool:
+        """Whether any term looks at the target."""
+        return any(term.needs_target for term in self._losses())
+
+    def groups(self) -> list[tuple[str, ParamGroup]]:
+        """All parameter groups with their owner: trunk, head or terms."""
+        head = {id(p) for p in self.backbone.head.parameters()}
+        groups = []
+        for group in self.backbone.param_groups():
+            for owner in ("trunk", "head"):
+                params = [p for p in group.params if (id(p) in head) == (owner == "head")]
+                if params:
+                    groups.append((owner, ParamGroup(params, group.lr_mult, group.weight_decay)))
+        groups += [("terms", group) for term in self._losses() for group in term.param_groups()]
+        return groups
+
+    def views(self, source: SourceBatch, target: TargetBatch) -> tuple[SourceView, TargetView]:
+        """One forward pass over the joined batch, so that batch normalisation sees both domains at once."""
+        n = len(source.x)
+        layers = self.backbone.embed(torch.cat([source.x, target.x]))
+        logits = self.backbone.head(layers["features"])
+        layers = {name: layer.float() for name, layer in layers.items()}
+        return (
+            SourceView(
+                x=source.x,
+                index=source.index,
+                features=layers["features"][:n],
+                logits=logits[:n].float(),
+                layers={name: layer[:n] for name, layer in layers.items()},
+                labels=source.y,
+            ),
+            TargetView(
+                x=target.x,
+                index=target.index,
+                features=layers["features"][n:],
+                logits=logits[n:].float(),
+                layers={name: layer[n:] for name, layer in layers.items()},
+            ),
+        )
+
+    def forward(
+        self, source: SourceBatch, target: TargetBatch, progress: Tensor, phase: Phase
+    ) -> dict[str, Tensor]:
+        """The weighted terms of the loss, 0-d each, by name; their sum is what the phase minimises."""
+        source_view, target_view = self.views(source, target)
+        step = Step(progress, phase.name)
+        values = {}
+        if phase.supervised:
+            values[CLASSIFICATION] = F.cross_entropy(source_view.logits, source_view.labels)
+        for name, term in self.losses.items():
+            if phase.regularized or isinstance(term, AlignmentLoss):
+                weight = term.config.weight * ramp(term.config.ramp, progress)
+                values[name] = weight * term(source_view, target_view, step)
+        return values
+
+
+def _key(chosen: Component) -> str:
+    return chosen.label.replace(".", "_")
+
+
+def _layer_shapes(backbone: Backbone, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Shapes of one sample in each layer, from a pass that changes no state."""
+    backbone.eval()
+    with torch.no_grad():
+        layers = backbone.embed(torch.zeros(2, *shape))
+    backbone.train()
+    if "features" not in layers or layers["features"].ndim != 2:
+        raise PluginError(f"backbone {type(backbone).__name__}: embed must return 'features' of shape [B, D]")
+    return {name: tuple(layer.shape[1:]) for name, layer in layers.items()}
+
+
+def _phases(terms: Iterable[LossTerm]) -> tuple[Phase, ...]:
+    default = AlignmentLoss.phases
+    special = [term for term in terms if isinstance(term, AlignmentLoss) and term.phases != default]
+    if len(special) > 1:
+        names = " and ".join(type(term).__name__ for term in special)
+        raise PluginError(f"{names} both define phases of training; use one of them at a time")
+    return special[0].phases if special else default
+
+
+def _check_groups(name: str, module: nn.Module) -> None:
+    """A parameter in no group would silently never learn."""
+    assert isinstance(module, Backbone | LossTerm)
+    grouped = [id(p) for group in module.param_groups() for p in group.params]
+    for parameter_name, parameter in module.named_parameters():
+        times = grouped.count(id(parameter))
+        if parameter.requires_grad and times != 1:
+            raise PluginError(
+                f"{name}: param_groups() lists parameter '{parameter_name}' {times} times, not once"
+            )

@@ -1,0 +1,56 @@
+"""Which rows a step sees. Pure functions of the seed and the position: resuming needs no saved state."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from datk.rng import torch_generator
+
+
+def steps_per_epoch(rows: int, batch: int) -> int:
+    """Batches of `batch` rows that cover all rows once."""
+    return math.ceil(rows / batch)
+
+
+def epoch_batches(rows: int, batch: int, seed: int, epoch: int) -> Tensor:
+    """Every source row once, in random order: [steps, batch]. The last batch is filled up with the epoch's
+    first rows, so that all batches have one shape."""
+    steps = steps_per_epoch(rows, batch)
+    order = torch.randperm(rows, generator=torch_generator(seed, "source-order", epoch))
+    return order[torch.arange(steps * batch) % rows].view(steps, batch)
+
+
+def stream_batches(rows: int, batch: int, steps: int, seed: int, epoch: int) -> Tensor:
+    """The epoch's part of an endless stream of target rows: [steps, batch]. The stream is one permutation
+    after another, whose boundaries need not be those of the epochs."""
+    position = torch.arange(steps * batch) + epoch * steps * batch
+    turn = position // rows
+    first, last = int(turn[0]), int(turn[-1])
+    orders = torch.stack(
+        [
+            torch.randperm(rows, generator=torch_generator(seed, "target-order", k))
+            for k in range(first, last + 1)
+        ]
+    )
+    return orders[turn - first, position % rows].view(steps, batch)
+
+
+def dihedral_codes(steps: int, batch: int, seed: int, domain: str, epoch: int) -> Tensor:
+    """A random element 0..7 of the square's symmetry group for every image of an epoch: [steps, batch] uint8."""
+    generator = torch_generator(seed, "augment", domain, epoch)
+    return torch.randint(8, (steps, batch), generator=generator, dtype=torch.uint8)
+
+
+def dihedral(x: Tensor, codes: Tensor) -> Tensor:
+    """Apply a symmetry of the square to each image: bit 0 mirrors columns, bit 1 rows, bit 2 transposes.
+
+    x [B, C, H, W]; codes [B]. Images that are not square are mirrored but not transposed.
+    """
+
+    def where(bit: int, changed: Tensor, x: Tensor) -> Tensor:
+        return torch.where((codes & bit).bool().view(-1, 1, 1, 1), changed, x)
+
+    x = where(1, x.flip(-1), x)
+    x = where(2, x.flip(-2), x)
+    return where(4, x.transpose(-1, -2), x) if x.shape[-1] == x.shape[-2] else x

@@ -1,0 +1,125 @@
+"""Training, validation and test rows of both domains. Rows of one object are never split; labels are not looked at."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from datk.errors import DataError
+from datk.interfaces import Samples
+from datk.rng import numpy_generator
+
+Rows = npt.NDArray[np.int64]
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of one domain, each part in increasing order."""
+
+    train: Rows
+    validation: Rows
+    test: Rows
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The split of a pair and the rule that made it."""
+
+    source: Split
+    target: Split
+    rule: str
+    """`random`, or `grouped` where rows belong to objects; `+fixed-test` where the pair names the test rows."""
+
+    def arrays(self) -> dict[str, Rows]:
+        """Row numbers by `domain_part`, for the run's record."""
+        return {
+            f"{domain}_{part}": getattr(getattr(self, domain), part)
+            for domain in ("source", "target")
+            for part in PARTS
+        }
+
+
+def split_pair(
+    source: Samples, target: Samples, shared_groups: bool, fractions: tuple[float, float, float], seed: int
+) -> Splits:
+    """Split both domains by object; jointly where both show the same objects (`shared_groups`).
+
+    Objects are shuffled and dealt to training, validation and test in proportion to the rows they bring. Rows
+    without groups are objects of their own. Target labels play no part, nor do those of the source.
+
+    Raises:
+        DataError: if a part would be empty, or if fixed test rows would put an object into two parts.
+    """
+    domains = {"source": source, "target": target}
+    groups = {
+        name: np.arange(len(samples.x)) if samples.groups is None else np.asarray(samples.groups)  # type: ignore[arg-type]
+        for name, samples in domains.items()
+    }
+    if shared_groups:
+        joint = _deal(domains, groups, fractions, seed, "split")
+    else:
+        joint = {}
+        for name, samples in domains.items():
+            joint |= _deal({name: samples}, groups, fractions, seed, f"split-{name}")
+    grouped = shared_groups or any(samples.groups is not None for samples in domains.values())
+    fixed = any(samples.test is not None for samples in domains.values())
+    rule = ("grouped" if grouped else "random") + ("+fixed-test" if fixed else "")
+    return Splits(joint["source"], joint["target"], rule)
+
+
+def _deal(
+    domains: dict[str, Samples],
+    groups: dict[str, Rows],
+    fractions: tuple[float, float, float],
+    seed: int,
+    name: str,
+) -> dict[str, Split]:
+    """Split domains that share their objects."""
+    all_groups = np.concatenate([groups[domain] for domain in domains])
+    objects, inverse, counts = np.unique(all_groups, return_inverse=True, return_counts=True)
+    in_test = _fixed_test(domains, groups, objects)
+    free = np.ones(len(objects), dtype=bool) if in_test is None else ~in_test
+    order = numpy_generator(seed, name).permutation(np.flatnonzero(free))
+    train, validation, test = fractions
+    shares = np.array([train, train + validation] if in_test is None else [train / (train + validation), 1.0])
+    ends = np.floor(shares * counts[order].sum() + 1e-9)
+    reached = np.cumsum(counts[order])
+    part_of = np.full(len(objects), 2)
+    part_of[order] = (reached[:, None] > ends[None, :]).sum(axis=1)
+    part_of_rows = part_of[inverse]
+
+    splits, start = {}, 0
+    for domain in domains:
+        rows = part_of_rows[start : start + len(groups[domain])]
+        start += len(rows)
+        parts = [np.flatnonzero(rows == part) for part in range(3)]
+        for part, indices in zip(PARTS, parts, strict=True):
+            if len(indices) == 0:
+                raise DataError(
+                    f"the {part} split of the {domain} is empty: {len(rows)} rows in {len(np.unique(groups[domain]))} "
+                    "objects; give more data, other data.fractions, or other test masks"
+                )
+        splits[domain] = Split(*parts)
+    return splits
+
+
+def _fixed_test(
+    domains: dict[str, Samples], groups: dict[str, Rows], objects: Rows
+) -> npt.NDArray[np.bool_] | None:
+    """Which objects the pair puts into the test split; None if it leaves that to us."""
+    masks = {domain: samples.test for domain, samples in domains.items() if samples.test is not None}
+    if not masks:
+        return None
+    tested = np.zeros(len(objects), dtype=bool)
+    trained = np.zeros(len(objects), dtype=bool)
+    for domain, mask in masks.items():
+        tested[np.searchsorted(objects, groups[domain][mask])] = True
+        trained[np.searchsorted(objects, groups[domain][~mask])] = True
+    if both := int((tested & trained).sum()):
+        where = " and ".join(f"{domain}_test" for domain in masks)
+        raise DataError(
+            f"{both} groups are in two splits because of the fixed test rows ({where}), the first is group "
+            f"{objects[np.argmax(tested & trained)]}; mark all rows of a group as test, or drop the masks or the groups"
+        )
+    return tested

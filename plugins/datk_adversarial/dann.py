@@ -1,0 +1,79 @@
+"""Alignment by a domain classifier that the features are to fool."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from datk.interfaces import AlignmentLoss, ModelInfo, ParamGroup, SourceView, Step, TargetView, TermConfig
+from datk.nn import mlp, ramp, reverse_gradient
+
+RAMP_OF_REVERSAL = {"constant": "constant", "ganin": "dann"}
+
+
+def domain_loss(source_logits: Tensor, target_logits: Tensor) -> Tensor:
+    """Binary cross-entropy of a classifier's logits [M, 1] and [N, 1] for source = 1 and target = 0; 0-d.
+
+    The mean over each domain, then over the two, so that unequal batches count alike; for M = N this is
+    the mean over all rows.
+    """
+    return -(logsigmoid(source_logits).mean() + logsigmoid(-target_logits).mean()) / 2
+
+
+def domain_classifier(features: int, hidden: tuple[int, ...], dropout: float) -> nn.Sequential:
+    """Perceptron from features [B, D] to one logit [B, 1]: weights N(0, 0.01), the last layer's
+    N(0, 0.3), zero biases."""
+    classifier = mlp([features, *hidden, 1], dropout)
+    linear = [layer for layer in classifier if isinstance(layer, nn.Linear)]
+    for layer in linear:
+        nn.init.normal_(layer.weight, std=0.3 if layer is linear[-1] else 0.01)
+        nn.init.zeros_(layer.bias)
+    return classifier
+
+
+class DANN(AlignmentLoss):
+    """Domain-adversarial training (DANN): features that a domain classifier cannot tell apart.
+
+    The classifier learns to tell the domains apart; on the way back into the backbone its gradient is
+    reversed, times a coefficient. With default options it is the adversarial term of DeepMerge II, whose
+    coefficient is 1 from the start. `weight` and `ramp` act on classifier and backbone alike, the
+    coefficient on the backbone only.
+
+    Reference: Ganin et al. 2016, JMLR 17, 59; Ciprijanovic et al. 2021, "DeepMerge II", MNRAS 506, 677.
+    """
+
+    class Config(TermConfig):
+        """Options of domain-adversarial training."""
+
+        reversal: Literal["constant", "ganin"] = "constant"
+        """How the reversed gradient grows over training: at once, or as 2 / (1 + exp(-10 p)) - 1 with the
+        progress p from 0 to 1."""
+
+        coefficient: float = Field(1.0, ge=0)
+        """Factor of the reversed gradient, at the end of its growth."""
+
+        hidden: tuple[PositiveInt, ...] = (1024, 1024)
+        """Sizes of the domain classifier's hidden layers."""
+
+        dropout: float = Field(0.5, ge=0, lt=1)
+        """Probability that an output of a hidden layer is dropped in training."""
+
+        lr_mult: float = Field(1.0, gt=0)
+        """Factor on the learning rate of the domain classifier."""
+
+    def __init__(self, config: Config, model: ModelInfo) -> None:
+        super().__init__(config, model)
+        self.classifier = domain_classifier(model.feature_dim, config.hidden, config.dropout)
+
+    def forward(self, source: SourceView, target: TargetView, step: Step) -> Tensor:
+        """Loss of the domain classifier, whose gradient is reversed for the features."""
+        growth = ramp(RAMP_OF_REVERSAL[self.config.reversal], step.progress)
+        features = torch.cat([source.features, target.features])
+        logits = self.classifier(reverse_gradient(features, self.config.coefficient * growth))
+        return domain_loss(*logits.split([len(source.features), len(target.features)]))
+
+    def param_groups(self) -> list[ParamGroup]:
+        """The domain classifier, with its own learning rate."""
+        return [ParamGroup(list(self.parameters()), lr_mult=self.config.lr_mult)]

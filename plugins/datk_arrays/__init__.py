@@ -1,0 +1,1 @@
+"""Shipped plugin: the user's own arrays as a domain pair."""

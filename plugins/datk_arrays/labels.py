@@ -1,0 +1,122 @@
+"""What users write as labels, group ids and test flags, as numbers."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from datk.errors import ConfigError, DataError
+
+
+class Column(NamedTuple):
+    """One value per row, int64 or str, and where it was found."""
+
+    name: str
+    values: npt.NDArray[Any]
+
+
+def clean_column(values: npt.NDArray[Any], name: str) -> Column:
+    """Values [N] as int64 or str. Raises `DataError` for dtypes that are neither, for numbers that are not
+    whole or beyond 64 bits, and for empty strings, with their count and the first row."""
+    kind = values.dtype.kind
+    if kind == "U":
+        _refuse(values == "", values, name, "empty strings")
+        return Column(name, values)
+    if kind == "f":
+        wide = values.astype(np.float64)
+        _refuse((wide != np.floor(wide)) | (np.abs(wide) >= 2.0**63), values, name, "not whole numbers")
+    elif kind == "u":
+        _refuse(values > np.iinfo(np.int64).max, values, name, "beyond 64 bits with a sign")
+    elif kind not in "bi":
+        raise DataError(f"{name} holds {values.dtype}; give integers, booleans or strings")
+    return Column(name, values.astype(np.int64))
+
+
+def class_numbers(
+    source: Column, target: Column | None, names: Sequence[str] | None
+) -> tuple[tuple[str, ...], npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
+    """Names of the classes and the class numbers [N] of both columns.
+
+    The classes are the distinct labels of the source, sorted. `names` puts the classes of string labels into
+    another order, and gives those of integer labels a name each. Raises `ConfigError` for names that do not
+    fit the source, `DataError` for labels in the target that the source does not have.
+    """
+    labels = np.unique(source.values).tolist()
+    if names is not None:
+        _check_names(names, labels, source.name)
+        if isinstance(labels[0], str):
+            labels = list(names)
+    classes = tuple(names or map(str, labels))
+    return classes, _positions(source, labels), None if target is None else _positions(target, labels)
+
+
+def group_numbers(
+    source: Column | None, target: Column | None, shared: bool
+) -> tuple[npt.NDArray[np.int64] | None, npt.NDArray[np.int64] | None]:
+    """Group ids [N] of both columns as numbers from 0; if `shared`, equal ids get the same number in both.
+
+    Raises `ConfigError` if shared ids are not given for both domains, `DataError` if they cannot match.
+    """
+    if not shared:
+        return (
+            None if source is None else _ranks(source.values),
+            None if target is None else _ranks(target.values),
+        )
+    if source is None or target is None:
+        raise ConfigError("pair.shared_groups compares ids; give pair.source_group and pair.target_group")
+    if source.values.dtype.kind != target.values.dtype.kind:
+        raise DataError(
+            f"{source.name} and {target.name} are numbers and strings, so no group is shared; "
+            "save both alike or unset pair.shared_groups"
+        )
+    ranks = _ranks(np.concatenate([source.values, target.values]))
+    return ranks[: len(source.values)], ranks[len(source.values) :]
+
+
+def flags(column: Column) -> npt.NDArray[np.bool_]:
+    """A column of 0 and 1 as booleans [N]; raises `DataError` for any other value."""
+    true = column.values == 1
+    _refuse(~(true | (column.values == 0)), column.values, column.name, "neither true nor false (1 or 0)")
+    return np.asarray(true)
+
+
+def _refuse(bad: npt.NDArray[np.bool_], values: npt.NDArray[Any], name: str, what: str) -> None:
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise DataError(
+            f"{name}: {np.count_nonzero(bad)} of {len(bad)} values are {what}, the first in row {first} "
+            f"(counted from 0): {values[first].item()!r}"
+        )
+
+
+def _check_names(names: Sequence[str], labels: list[Any], where: str) -> None:
+    if len(set(names)) != len(names):
+        raise ConfigError(f"pair.classes names a class twice: {_listed(names)}")
+    strings = isinstance(labels[0], str)
+    if len(names) != len(labels) or (strings and set(names) != set(labels)):
+        wanted = "the labels in the order you want" if strings else "one name for each"
+        raise ConfigError(
+            f"pair.classes is {_listed(names)}, but {where} has {len(labels)} labels: {_listed(labels)}; "
+            f"give {wanted}"
+        )
+
+
+def _positions(column: Column, labels: list[Any]) -> npt.NDArray[np.int64]:
+    number = {label: k for k, label in enumerate(labels)}
+    distinct, inverse = np.unique(column.values, return_inverse=True)
+    unknown = [label for label in distinct.tolist() if label not in number]
+    if unknown:
+        raise DataError(
+            f"{column.name} has labels that the source does not have: {_listed(unknown)}; "
+            f"the source has: {_listed(labels)}"
+        )
+    return np.array([number[label] for label in distinct.tolist()], dtype=np.int64)[inverse]
+
+
+def _ranks(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    return np.unique(values, return_inverse=True)[1].astype(np.int64)
+
+
+def _listed(labels: Sequence[Any]) -> str:
+    return ", ".join(map(repr, labels[:10])) + (f", ... ({len(labels)} in all)" if len(labels) > 10 else "")

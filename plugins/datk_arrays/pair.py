@@ -1,0 +1,165 @@
+"""The domain pair `arrays`: the user's own data, without writing code."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from datk.errors import ConfigError, DataError
+from datk.interfaces import Array, ComponentConfig, DomainPair, Samples
+from datk_arrays.labels import Column, class_numbers, clean_column, flags, group_numbers
+from datk_arrays.layout import ChannelsFirst, Layout, channels_first, find_layout
+from datk_arrays.readers import StoredArray, open_array
+
+
+class ArraysConfig(ComponentConfig):
+    """Where the arrays are. A key that ends in .npy is the path of a file of its own."""
+
+    source: str | None = None
+    """File of the source domain: .npz, .h5 or .hdf5. Not needed if its arrays are .npy files."""
+
+    target: str | None = None
+    """File of the target domain; it may be the same."""
+
+    source_x: str | None = None
+    """Key of the source samples: (N, C, H, W), (N, H, W, C), (N, H, W) or (N, F)."""
+
+    source_y: str | None = None
+    """Key of the source labels: integers, booleans, whole floats or strings."""
+
+    target_x: str | None = None
+    """Key of the target samples."""
+
+    target_y: str | None = None
+    """Key of the target labels, with which the target is scored; never shown to training. None if unknown."""
+
+    source_group: str | None = None
+    """Key of the ids, numbers or strings, of the objects that the source rows show; rows of one object stay
+    in one split."""
+
+    target_group: str | None = None
+    """Key of the ids of the target rows."""
+
+    shared_groups: bool = False
+    """Whether equal ids in the two domains mean the same object."""
+
+    source_test: str | None = None
+    """Key of booleans (or 0 and 1) that are true for the rows of a fixed test split of the source."""
+
+    target_test: str | None = None
+    """Key of the fixed test split of the target."""
+
+    classes: tuple[str, ...] | None = None
+    """Names of the classes in the order of the sorted labels; for string labels, the labels in the order
+    that the classes are to have. With two classes the second is the positive one."""
+
+    layout: Layout = "auto"
+    """Order of the axes of both x. "auto" takes the second or the last of four axes for the channels if it is
+    shorter than the other two and at most 16."""
+
+
+class Arrays(DomainPair):
+    """Your own arrays from .npz, .npy or HDF5 files.
+
+    Images may have their channels first or last, or no axis of channels. An .npz file is read into memory,
+    .npy and HDF5 files are read row by row and may be larger than it. No file is ever written to. In a
+    configuration file:
+
+        [pair]
+        name = "arrays"
+        source = "surveys.npz"
+        source_x = "x_first"
+        source_y = "y_first"
+        target = "surveys.npz"
+        target_x = "x_nvss"
+        target_y = "y_nvss"
+
+    or, with a file for each array and a target without labels:
+
+        [pair]
+        name = "arrays"
+        source_x = "simulated_images.npy"
+        source_y = "simulated_labels.npy"
+        target_x = "observed_images.npy"
+    """
+
+    Config = ArraysConfig
+
+    def __init__(self, config: ArraysConfig) -> None:
+        source, target = _read_domain(config, "source"), _read_domain(config, "target")
+        if source.labels is None:
+            raise _missing("source_y")
+        self.shared_groups = config.shared_groups
+        self.classes, self.source_labels, self._answers = class_numbers(
+            source.labels, target.labels, config.classes
+        )
+        source_groups, target_groups = group_numbers(source.groups, target.groups, config.shared_groups)
+        self.source = Samples(source.x, source_groups, source.test, source.in_memory)
+        self.target = Samples(target.x, target_groups, target.test, target.in_memory)
+
+    def answers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
+        """Class numbers of the given target rows, None without `target_y`."""
+        return None if self._answers is None else self._answers[rows]
+
+
+class _Domain(NamedTuple):
+    x: Array
+    in_memory: bool
+    labels: Column | None
+    groups: Column | None
+    test: npt.NDArray[np.bool_] | None
+
+
+def _read_domain(config: ArraysConfig, domain: str) -> _Domain:
+    stored = _open(config, domain, "x")
+    if stored is None:
+        raise _missing(f"{domain}_x")
+    x = _samples(stored, config.layout)
+    test = _column(config, domain, "test", stored)
+    return _Domain(
+        x=x,
+        in_memory=stored.in_memory,
+        labels=_column(config, domain, "y", stored),
+        groups=_column(config, domain, "group", stored),
+        test=None if test is None else flags(test),
+    )
+
+
+def _open(config: ArraysConfig, domain: str, role: str) -> StoredArray | None:
+    key: str | None = getattr(config, f"{domain}_{role}")
+    if not key:
+        return None
+    if key.lower().endswith(".npy"):
+        return open_array(key, key)
+    file: str | None = getattr(config, domain)
+    if not file:
+        raise ConfigError(f"pair.{domain} is not set; give the file that holds {key!r}")
+    return open_array(file, key)
+
+
+def _samples(stored: StoredArray, layout: Layout) -> Array:
+    if 0 in stored.shape:
+        raise DataError(f"{stored.name} is empty: its shape is {stored.shape}")
+    if stored.dtype.kind not in "biuf" or stored.dtype.itemsize > 8:
+        raise DataError(
+            f"{stored.name} holds {stored.dtype}; give booleans, integers or floats up to 64 bits"
+        )
+    layout = find_layout(stored.shape, layout, stored.name)
+    return channels_first(stored[:], layout) if stored.in_memory else ChannelsFirst(stored, layout)
+
+
+def _column(config: ArraysConfig, domain: str, role: str, samples: StoredArray) -> Column | None:
+    stored = _open(config, domain, role)
+    if stored is None:
+        return None
+    if len(stored.shape) != 1:
+        raise DataError(f"{stored.name} has shape {stored.shape}; give one value for each row")
+    if stored.shape[0] != samples.shape[0]:
+        raise DataError(
+            f"{samples.name} has {samples.shape[0]} rows, but {stored.name} has {stored.shape[0]}"
+        )
+    return clean_column(stored.values(), stored.name)
+
+
+def _missing(option: str) -> ConfigError:
+    return ConfigError(f"pair.{option} is not set; give a key of the file, or the path of a .npy file")

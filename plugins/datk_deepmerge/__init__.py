@@ -1,0 +1,1 @@
+"""Shipped plugin: the backbones of DeepMerge II and a perceptron."""

@@ -1,0 +1,48 @@
+"""The convolutional network of DeepMerge II."""
+
+from torch import Tensor, nn
+
+from datk.interfaces import Backbone, ComponentConfig, PairInfo
+from datk.nn import mlp
+from datk_deepmerge.shapes import image_shape
+
+MINIMUM_SIZE = 16
+FILTERS = (8, 16, 32)
+HIDDEN = (64, 32)
+
+
+def _block(channels_in: int, channels_out: int, kernel: int) -> nn.Sequential:
+    """Convolution that keeps the size, then half of it."""
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    )
+
+
+class DeepMerge(Backbone):
+    """Three small convolutions, whose flattened output is aligned, and a perceptron as the head.
+
+    Images of any number of channels and at least 16 x 16 pixels. For 3 x 75 x 75 pixels and two classes
+    there are 2592 features, none of them negative, and 174,626 parameters, with PyTorch's own initial
+    values. Smaller images have fewer features: 32 (H // 8) (W // 8).
+
+    Reference: Ciprijanovic et al. 2021, "DeepMerge II", MNRAS 506, 677.
+    """
+
+    def __init__(self, config: ComponentConfig, pair: PairInfo) -> None:
+        super().__init__(config, pair)
+        channels, height, width = image_shape(pair, "deepmerge", MINIMUM_SIZE)
+        first, second, third = FILTERS
+        self.trunk = nn.Sequential(
+            _block(channels, first, kernel=5),
+            _block(first, second, kernel=3),
+            _block(second, third, kernel=3),
+            nn.Flatten(),
+        )
+        self.head = mlp([third * (height // 8) * (width // 8), *HIDDEN, len(pair.classes)])
+
+    def embed(self, x: Tensor) -> dict[str, Tensor]:
+        """The flattened last convolution as "features" [B, D] of images x [B, C, H, W]."""
+        return {"features": self.trunk(x)}

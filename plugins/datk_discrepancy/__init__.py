@@ -1,0 +1,1 @@
+"""Shipped plugin: alignments by the discrepancy between feature distributions."""

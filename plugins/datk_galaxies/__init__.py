@@ -1,0 +1,1 @@
+"""Shipped plugin: pairs of galaxy images."""

@@ -1,0 +1,1 @@
+"""Shipped plugin: regularizers of features and predictions."""

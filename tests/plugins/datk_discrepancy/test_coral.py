@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import torch
+from datk_discrepancy.coral import CORAL, coral
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datk.errors import ConfigError
+
+
+def naive_coral(source, target):
+    """The formula, entry by entry."""
+
+    def covariance(x):
+        rows, dim = x.shape
+        mean = [sum(x[i, a] for i in range(rows)) / rows for a in range(dim)]
+        c = np.empty((dim, dim))
+        for a in range(dim):
+            for b in range(dim):
+                c[a, b] = sum((x[i, a] - mean[a]) * (x[i, b] - mean[b]) for i in range(rows)) / (rows - 1)
+        return c
+
+    difference = covariance(source.astype(np.float64)) - covariance(target.astype(np.float64))
+    return (difference**2).sum() / (4 * source.shape[1] ** 2)
+
+
+def draw(rows, dim, seed, dtype=torch.float32, scale=1.0):
+    generator = torch.Generator().manual_seed(seed)
+    return scale * torch.randn(rows, dim, generator=generator, dtype=dtype) + 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@settings(max_examples=25, deadline=None)
+@given(m=st.integers(2, 6), n=st.integers(2, 6), dim=st.integers(1, 14), seed=st.integers(0, 999))
+def test_coral_is_the_formula(dtype, m, n, dim, seed):
+    source, target = draw(m, dim, seed, dtype), draw(n, dim, seed + 1000, dtype, scale=2.0)
+
+    value = coral(source, target)
+
+    assert value.dtype == dtype
+    assert value.shape == ()
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-10
+    assert value.item() == pytest.approx(
+        naive_coral(source.numpy(), target.numpy()), rel=tolerance, abs=tolerance
+    )
+
+
+@pytest.mark.parametrize("dim", [3, 12])
+def test_the_gradient_is_that_of_finite_differences(dim):
+    source, target = draw(3, dim, 0, torch.float64), draw(5, dim, 1, torch.float64)
+    assert torch.autograd.gradcheck(coral, (source.requires_grad_(), target.requires_grad_()))
+
+
+@pytest.mark.parametrize("dim", [3, 40])
+def test_only_second_moments_count(dim):
+    x = draw(10, dim, 0)
+    assert coral(x, x + 5).item() == pytest.approx(0, abs=1e-6)
+    assert coral(x, 2 * x).item() > 0.01
+
+
+def test_many_features_need_no_covariance_matrix():
+    dim = 200_000  # a covariance matrix would take 160 GB
+    assert coral(draw(4, dim, 0), draw(4, dim, 1)).isfinite()
+
+
+def test_one_row_has_no_covariance():
+    with pytest.raises(ConfigError, match="two rows of each domain in a batch, not 4 and 1"):
+        coral(draw(4, 3, 0), draw(1, 3, 1))
+
+
+def test_the_term_is_the_function_of_the_features(model, views, step):
+    source, target = draw(4, 6, 0), draw(5, 6, 1)
+    loss = CORAL(CORAL.Config(), model(dim=6))(*views(source, target), step())
+    assert loss.item() == pytest.approx(naive_coral(source.numpy(), target.numpy()), rel=1e-4)
