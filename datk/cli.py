@@ -1,4 +1,4 @@
-"""The command line: a thin layer over `datk.experiment`. Heavy modules are imported by the command that uses them."""
+"""The command line: a thin layer over `datk.experiment`. A command imports the heavy modules it uses."""
 
 import os
 import re
@@ -268,7 +268,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line. Exit code 2 for the user's mistakes, 1 for ours; DATK_DEBUG=1 shows tracebacks."""
+    """Run the command line. Exit code 2 for the user's mistakes, 1 for ours; DATK_DEBUG=1: tracebacks."""
     debug = os.environ.get("DATK_DEBUG") == "1"
     if not debug:
         warnings.showwarning = _show_warning

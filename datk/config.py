@@ -1,8 +1,8 @@
 """Configuration: the models, the layers that are merged, and the error texts.
 
-Layers, each over the one before: defaults < recipe < `--config` file < selectors (`--pair --backbone --align --reg`)
-and the few other flags < `--set key=value`. The result is one `Experiment`: the resolved configuration and the
-classes it names.
+Layers, each over the one before: defaults < recipe < `--config` file < selectors (`--pair --backbone --align
+--reg`) and the few other flags < `--set key=value`. The result is one `Experiment`: the resolved
+configuration and the classes it names.
 """
 
 import json
@@ -22,7 +22,7 @@ from datk.plugins import Plugin
 
 Options = dict[str, Any]
 
-BASES: dict[plugins.Kind, type] = {
+BASES: dict[plugins.Kind, type[Any]] = {
     "pair": DomainPair,
     "backbone": Backbone,
     "alignment": AlignmentLoss,
@@ -52,7 +52,8 @@ class DataConfig(ComponentConfig):
 
 
 class TrainConfig(ComponentConfig):
-    """How the model is trained. The optimiser's values are those of DeepMerge II (Ciprijanovic et al. 2021)."""
+    """How the model is trained. The optimiser's values are those of DeepMerge II (Ciprijanovic et al. 2021),
+    whose code also used amsgrad for its runs with MMD."""
 
     epochs: int = Field(20, ge=1)
     """Passes over the source's training rows."""
@@ -340,10 +341,12 @@ def component(kind: plugins.Kind, reference: str, options: Mapping[str, Any], se
     """Load a component and validate its options. Raises `PluginError` and `ConfigError`."""
     plugin = plugins.resolve(kind, reference)
     cls = plugins.load(plugin)
-    if not (isinstance(cls, type) and issubclass(cls, BASES[kind])):
+    is_component = isinstance(cls, type) and issubclass(cls, BASES[kind])
+    if not is_component:
         raise ConfigError(f"{kind} '{reference}' is not a subclass of {BASES[kind].__name__}")
-    reference = reference if plugin.dist else plugin.name
-    return Component(plugin, reference, cls, validate(cls.Config, options, section))
+    return Component(
+        plugin, reference if plugin.dist else plugin.name, cls, validate(cls.Config, options, section)
+    )
 
 
 def _components(kind: plugins.Kind, section: str, selection: dict[str, Options]) -> tuple[Component, ...]:

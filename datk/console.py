@@ -139,8 +139,8 @@ def show_result(result: "RunResult") -> None:
     _metrics_table(f"{result.align_and_reg} on {result.pair}, seed {result.seed}", cells)
     console = output()
     console.print(
-        f"epoch {result.selected_epoch} of {result.epochs}, chosen by {result.selected_by}; split {result.split}; "
-        f"{result.seconds:.0f} s on {result.device}"
+        f"epoch {result.selected_epoch} of {result.epochs}, chosen by {result.selected_by}; "
+        f"split {result.split}; {result.seconds:.0f} s on {result.device}"
     )
     for note in result.notes:
         console.print(Text(f"note: {note}", style="yellow"))
@@ -168,7 +168,8 @@ def show_seeds(results: Sequence["RunResult"], summary: dict[str, Any]) -> None:
 
 
 def _metrics_table(title: str, cells: dict[str, dict[str, str]]) -> None:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    output().print(Text(f"\n{title}", style="bold"), soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD)
     table.add_column("test split")
     for domain in cells:
         table.add_column(domain, justify="right")

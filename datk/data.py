@@ -1,6 +1,6 @@
 """From a domain pair to what training and evaluation read: split, standardised, on the device.
 
-`TrainingData` holds no target labels and no way to ask for them; `Dataset` ties it to the pair for `datk.evaluate`.
+`TrainingData` holds no target labels and no way to ask for them; `Dataset` adds the pair for `datk.evaluate`.
 """
 
 from collections.abc import Iterator
@@ -71,7 +71,7 @@ class TrainingData:
         device = domain.standardize.mean.device
         plan = torch.from_numpy(domain.split.train)[index]
         positions = index.to(device)
-        codes = dihedral_codes(*index.shape, self.seed, name, epoch).to(device) if self.augment else None
+        codes = dihedral_codes(index.shape, self.seed, name, epoch).to(device) if self.augment else None
         for step, x in enumerate(domain.rows.batches(plan)):
             x = dihedral(x, codes[step]) if codes is not None else x
             yield domain.standardize(x), positions[step]
@@ -161,7 +161,7 @@ def prepare(
             dataset.standardizers.load_state_dict(constants)
         except RuntimeError:
             raise ConfigError(
-                f"the standardisation to be inherited does not fit samples of shape {list(inspected.info.shape)}; "
-                "use init_normalization=fresh"
+                "the standardisation to be inherited does not fit samples of shape "
+                f"{list(inspected.info.shape)}; use init_normalization=fresh"
             ) from None
     return dataset

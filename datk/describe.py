@@ -3,9 +3,9 @@
 import inspect
 import json
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -40,18 +40,24 @@ def _default(field: FieldInfo) -> str:
 
 
 def _type(field: FieldInfo) -> str:
-    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min_length": "length ≥", "max_length": "length ≤"}
-    bounds = [
+    return f"{_annotation(field.annotation)} {_bounds(field.metadata)}".strip()
+
+
+def _bounds(metadata: Iterable[Any]) -> str:
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    return ", ".join(
         f"{sign} {getattr(constraint, name)}"
-        for constraint in field.metadata
+        for constraint in metadata
         for name, sign in signs.items()
         if getattr(constraint, name, None) is not None
-    ]
-    return " ".join([_annotation(field.annotation), ", ".join(bounds)]).strip()
+    )
 
 
 def _annotation(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        metadata = [m for a in arguments[1:] for m in (a.metadata if isinstance(a, FieldInfo) else [a])]
+        return f"{_annotation(arguments[0])} {_bounds(metadata)}".strip()
     if origin is Literal:
         return " | ".join(str(value) for value in arguments)
     if origin in (Union, types.UnionType):
@@ -64,8 +70,9 @@ def _annotation(annotation: Any) -> str:
 
 
 def docstring(cls: type) -> str:
-    """The class's docstring, without indentation."""
-    return inspect.cleandoc(cls.__doc__ or "")
+    """The class's docstring, each paragraph on one line; indented lines stay as they are."""
+    paragraphs = inspect.cleandoc(cls.__doc__ or "").split("\n\n")
+    return "\n\n".join(p if "\n " in p or p.startswith(" ") else " ".join(p.split()) for p in paragraphs)
 
 
 # --- TOML ----------------------------------------------------------------------------------------------
@@ -89,7 +96,7 @@ def _key(key: str) -> str:
 
 
 def config_toml(experiment: Experiment) -> str:
-    """A resolved configuration as commented TOML that `--config` reads. Options that are not set are comments."""
+    """A resolved configuration as commented TOML that `--config` reads. Options not set are comments."""
     config = experiment.config.model_dump(mode="json")
     meanings = {option.name: option.meaning for option in options(RunConfig)}
     lines: list[str] = []

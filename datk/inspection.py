@@ -18,7 +18,7 @@ class Inspected:
 
     info: PairInfo
     checksum: str
-    """sha256 over all that training may use: both domains' samples, groups and test rows, the source's labels."""
+    """sha256 over all that training may use: samples, groups and test rows of both, labels of the source."""
 
 
 def inspect_pair(pair: DomainPair) -> Inspected:

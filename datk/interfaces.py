@@ -74,15 +74,17 @@ class TermConfig(ComponentConfig):
 # --- batches and views ---------------------------------------------------------------------------------
 
 
-class SourceBatch(NamedTuple):
-    """Labelled rows of the source: x [B, C, H, W] or [B, F], y [B] int64, index [B] into the training rows."""
+@dataclass(frozen=True, slots=True)
+class SourceBatch:
+    """Rows of the source: x [B, C, H, W] or [B, F], labels y [B], index [B] into the training rows."""
 
     x: Tensor
     y: Tensor
     index: Tensor
 
 
-class TargetBatch(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TargetBatch:
     """Rows of the target: x [B, C, H, W] or [B, F], index [B] into the training rows. There are no labels."""
 
     x: Tensor
@@ -271,10 +273,12 @@ class Array(Protocol):
     """Rows that can be read a few at a time: a NumPy array, a memory map, an HDF5 dataset."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """[N, ...]."""
 
     @property
-    def dtype(self) -> np.dtype[Any]: ...
+    def dtype(self) -> np.dtype[Any]:
+        """Type of an element."""
 
     def __getitem__(self, rows: Any, /) -> Any:
         """Rows of a slice or of a strictly increasing integer array, as a NumPy array."""

@@ -12,7 +12,7 @@ from datk.rows import chunks
 class Standardize(nn.Module):
     """(x - mean) / std per channel of images [B, C, H, W], per feature of vectors [B, F]; gives float32.
 
-    The constants are buffers, so that they are saved with the model. A channel without spread is only centred.
+    The constants are buffers and saved with the model. A channel without spread is centred only.
     """
 
     mean: Tensor
@@ -29,7 +29,7 @@ class Standardize(nn.Module):
         return (x.float() - self.mean) / self.std
 
     def fit(self, x: Array, rows: npt.NDArray[np.int64]) -> None:
-        """Set the constants from the given rows, read in pieces, in float64 (Chan et al. 1979, merged means)."""
+        """Set the constants from the given rows, piece by piece, in float64 (merging as Chan et al. 1979)."""
         axes = (0, *range(2, len(x.shape)))
         count, mean, spread = 0, np.zeros(x.shape[1]), np.zeros(x.shape[1])
         for _, chunk in chunks(x, rows):

@@ -85,7 +85,7 @@ def _module_path(module: str) -> Path | None:
         return None
     if spec is None or not (spec.submodule_search_locations or spec.origin):
         return None
-    root = Path(list(spec.submodule_search_locations)[0]) if spec.submodule_search_locations else None
+    root = Path(next(iter(spec.submodule_search_locations))) if spec.submodule_search_locations else None
     return root.joinpath(*rest) if root else Path(str(spec.origin)).with_suffix("")
 
 
@@ -101,19 +101,15 @@ def _normalized(dist: str) -> str:
 
 
 @functools.cache
-def _entry_points(only: str | None) -> tuple[Plugin, ...]:
+def _entry_points(kind: Kind, only: str | None) -> tuple[Plugin, ...]:
     allowed = (
         None if only is None else {_normalized(name.strip()) for name in only.split(",") if name.strip()}
     )
     found = []
-    for entry in importlib.metadata.entry_points():
-        kind = next((kind for kind, group in GROUPS.items() if group == entry.group), None)
-        if kind is None:
-            continue
+    for entry in importlib.metadata.entry_points(group=GROUPS[kind]):
         dist = _normalized(entry.dist.name) if entry.dist else "unknown"
-        if allowed is not None and dist not in allowed:
-            continue
-        found.append(Plugin(kind, entry.name, entry.value.replace(" ", ""), dist))
+        if allowed is None or dist in allowed:
+            found.append(Plugin(kind, entry.name, entry.value.replace(" ", ""), dist))
     return tuple(found)
 
 
@@ -126,7 +122,7 @@ def _recipes(folder: Plugin) -> Iterator[Plugin]:
 
 def find(kind: Kind) -> list[Plugin]:
     """All plugins of a kind, by name. `DATK_PLUGINS=dist,...` limits them to those distributions."""
-    found = [plugin for plugin in _entry_points(os.environ.get("DATK_PLUGINS")) if plugin.kind == kind]
+    found = list(_entry_points(kind, os.environ.get("DATK_PLUGINS")))
     if kind == "recipe":
         found = [recipe for folder in found for recipe in _recipes(folder)]
     return sorted(found, key=lambda plugin: (plugin.name, plugin.dist))

@@ -1,7 +1,7 @@
 """Every random draw comes from a generator that is derived from the run's seed and named for its use.
 
-A draw then depends on its name alone: adding a loss does not change the split or the backbone's first weights,
-and what an epoch draws does not depend on the epochs before it, so that resuming needs no saved state.
+A draw then depends on its name alone: adding a loss does not change the split or the backbone's first
+weights, and what an epoch draws does not depend on the epochs before it, so resuming needs no saved state.
 """
 
 import hashlib

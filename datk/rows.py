@@ -56,14 +56,13 @@ class StreamedRows:
                 yield batch.to(self.device)
 
 
-def storable(x: Any) -> npt.NDArray[Any]:
+def storable(x: npt.ArrayLike) -> npt.NDArray[Any]:
     """The array in a type that a device holds well: uint8 and float16 as they are, all else float32."""
-    x = np.asarray(x)
-    if x.dtype == np.bool_:
-        return x.astype(np.uint8)
-    if x.dtype == np.uint8 or (x.dtype == np.float16 and x.dtype.isnative):
-        return np.require(x, requirements="W") if not x.flags.writeable else x
-    return x.astype(np.float32, copy=not x.flags.writeable)
+    array = np.asarray(x)
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8)
+    kept: Any = array.dtype.type if array.dtype.type in (np.uint8, np.float16) else np.float32
+    return np.require(array, dtype=kept, requirements="W")
 
 
 def storage_bytes(x: Array) -> int:

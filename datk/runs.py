@@ -157,8 +157,8 @@ class RunFolder:
         """See whether a run may be written here, before anything is computed or removed.
 
         Raises:
-            RunError: the folder holds a run and neither `resume` nor `force` was asked for, or another run than
-                the one to be resumed, or files that are no run.
+            RunError: the folder holds a run and neither `resume` nor `force` was asked for, or another run
+                than the one to be resumed, or files that are no run.
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; --out names a folder")

@@ -1,6 +1,7 @@
 """Which rows a step sees. Pure functions of the seed and the position: resuming needs no saved state."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -36,10 +37,10 @@ def stream_batches(rows: int, batch: int, steps: int, seed: int, epoch: int) -> 
     return orders[turn - first, position % rows].view(steps, batch)
 
 
-def dihedral_codes(steps: int, batch: int, seed: int, domain: str, epoch: int) -> Tensor:
-    """A random element 0..7 of the square's symmetry group for every image of an epoch: [steps, batch] uint8."""
+def dihedral_codes(shape: Sequence[int], seed: int, domain: str, epoch: int) -> Tensor:
+    """A random symmetry 0..7 of the square for every image of an epoch: [steps, batch] uint8."""
     generator = torch_generator(seed, "augment", domain, epoch)
-    return torch.randint(8, (steps, batch), generator=generator, dtype=torch.uint8)
+    return torch.randint(8, tuple(shape), generator=generator, dtype=torch.uint8)
 
 
 def dihedral(x: Tensor, codes: Tensor) -> Tensor:

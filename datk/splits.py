@@ -1,4 +1,4 @@
-"""Training, validation and test rows of both domains. Rows of one object are never split; labels are not looked at."""
+"""Training, validation and test rows of both domains. Objects are never split; labels are not looked at."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ class Splits:
     source: Split
     target: Split
     rule: str
-    """`random`, or `grouped` where rows belong to objects; `+fixed-test` where the pair names the test rows."""
+    """`random`, or `grouped` where rows belong to objects; `+fixed-test` if the pair names the test rows."""
 
     def arrays(self) -> dict[str, Rows]:
         """Row numbers by `domain_part`, for the run's record."""
@@ -81,7 +81,7 @@ def _deal(
     in_test = _fixed_test(domains, groups, objects)
     free = np.ones(len(objects), dtype=bool) if in_test is None else ~in_test
     order = numpy_generator(seed, name).permutation(np.flatnonzero(free))
-    train, validation, test = fractions
+    train, validation, _ = fractions
     shares = np.array([train, train + validation] if in_test is None else [train / (train + validation), 1.0])
     ends = np.floor(shares * counts[order].sum() + 1e-9)
     reached = np.cumsum(counts[order])
@@ -97,8 +97,9 @@ def _deal(
         for part, indices in zip(PARTS, parts, strict=True):
             if len(indices) == 0:
                 raise DataError(
-                    f"the {part} split of the {domain} is empty: {len(rows)} rows in {len(np.unique(groups[domain]))} "
-                    "objects; give more data, other data.fractions, or other test masks"
+                    f"the {part} split of the {domain} is empty: {len(rows)} rows in "
+                    f"{len(np.unique(groups[domain]))} objects; give more "
+                    "data, other data.fractions, or other test masks"
                 )
         splits[domain] = Split(*parts)
     return splits
@@ -120,6 +121,7 @@ def _fixed_test(
         where = " and ".join(f"{domain}_test" for domain in masks)
         raise DataError(
             f"{both} groups are in two splits because of the fixed test rows ({where}), the first is group "
-            f"{objects[np.argmax(tested & trained)]}; mark all rows of a group as test, or drop the masks or the groups"
+            f"{objects[np.argmax(tested & trained)]}; mark all rows of a group as test, "
+            "or drop the masks or the groups"
         )
     return tested

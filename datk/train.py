@@ -35,8 +35,8 @@ class Fit:
 
 
 class Trainer:
-    """Trains an objective and keeps, in the run folder, the weights of the epoch that the selection rule likes
-    best and all that is needed to go on after an interruption.
+    """Trains an objective. Keeps, in the run folder, the weights of the epoch that the selection rule likes
+    best, and all that is needed to go on after an interruption.
 
     Every draw and every schedule is a function of the seed and the step, so that the state is: parameters and
     buffers, the optimiser's moments, the selection, the number of epochs done.
@@ -65,7 +65,7 @@ class Trainer:
         self.seconds = 0.0
 
     def fit(self) -> Fit:
-        """Train to the last epoch, or until patience runs out. Raises `RunError` if a term stops being finite."""
+        """Train to the last epoch or until patience is out. Raises `RunError` if a loss is not finite."""
         epoch = self._resume()
         if epoch == 0:
             self.objective.eval()
@@ -97,7 +97,8 @@ class Trainer:
             for phase in objective.phases:
                 for _ in range(phase.repeat):
                     terms = objective(source, target, self.progress, phase)
-                    torch.stack(tuple(terms.values())).sum().backward(inputs=self.params_of[phase.name])
+                    total = torch.stack(tuple(terms.values())).sum()
+                    torch.autograd.backward(total, inputs=self.params_of[phase.name])
                     self.optimizer.step()
                     self.optimizer.zero_grad(set_to_none=True)
                 self.trace.add(step, phase, terms)
@@ -129,7 +130,8 @@ class Trainer:
         }
         if not np.isfinite(record["validation_loss"]):
             raise RunError(
-                f"the validation loss is not finite after epoch {epoch}; lower train.lr; {self._last_good(epoch - 1)}"
+                f"the validation loss is not finite after epoch {epoch}; lower train.lr; "
+                f"{self._last_good(epoch - 1)}"
             )
         record["selected"] = self.selection.improves(record)
         if record["selected"]:
@@ -227,8 +229,8 @@ class Trace:
                 step = steps[row]
                 raise RunError(
                     f"loss term '{names[column]}' became {float(values[row, column])} at step {step + 1} "
-                    f"(epoch {step // self.steps_per_epoch + 1}); the last good epoch is kept in checkpoints; "
-                    "lower train.lr or the term's weight"
+                    f"(epoch {step // self.steps_per_epoch + 1}); the last good epoch is kept in "
+                    "checkpoints; lower train.lr or the term's weight"
                 )
             yield {
                 "step": steps[-1] + 1,
@@ -238,7 +240,9 @@ class Trace:
             }
 
 
-def _optimizer(objective: Objective, config: TrainConfig) -> tuple[torch.optim.Adam, dict[str, list[Tensor]]]:
+def _optimizer(
+    objective: Objective, config: TrainConfig
+) -> tuple[torch.optim.Adam, dict[str, list[nn.Parameter]]]:
     """Adam over all groups, and the parameters that each phase updates."""
     groups = objective.groups()
     optimizer = torch.optim.Adam(

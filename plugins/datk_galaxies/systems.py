@@ -55,7 +55,21 @@ def discs(mass, generator):
     return turn(place), turn(velocity)
 
 
-def scenes(merger, cameras, generator, mean_radius=8.0, flux=20000.0, peri=(0.5, 3.5), tobs=(4.0, 36.0), q=(0.3, 1.0), soft=0.9, soft_knots=0.08, thick=0.08, bt_range=(0.05, 0.5), flux_sd=0.4):
+def scenes(
+    merger,
+    cameras,
+    generator,
+    mean_radius=8.0,
+    flux=20000.0,
+    peri=(0.5, 3.5),
+    tobs=(4.0, 36.0),
+    q=(0.3, 1.0),
+    soft=0.9,
+    soft_knots=0.08,
+    thick=0.08,
+    bt_range=(0.05, 0.5),
+    flux_sd=0.4,
+):
     g = len(merger)
     ratio = uniform(*q, (g,), generator)
     orbits = fall_together(ratio, uniform(*peri, (g,), generator), uniform(*tobs, (g,), generator))
@@ -116,13 +130,20 @@ def scenes(merger, cameras, generator, mean_radius=8.0, flux=20000.0, peri=(0.5,
         return f.reshape(3, n, -1)
 
     stars = Swarms(sky[..., :STARS].flatten(1, 2), per_image(disc_f), soft)
-    knots = Bodies(sky[..., STARS:].reshape(2, n, -1), per_image(knot_f[..., None] * kw),
-                  (soft_knots * px).repeat_interleave(cameras)[:, None].expand(-1, 2 * KNOTS))
+    knots = Bodies(
+        sky[..., STARS:].reshape(2, n, -1),
+        per_image(knot_f[..., None] * kw),
+        (soft_knots * px).repeat_interleave(cameras)[:, None].expand(-1, 2 * KNOTS),
+    )
     mge_s = torch.tensor([0.1, 0.3, 0.8, 2.2])
     mge_w = torch.tensor([0.09, 0.23, 0.33, 0.35])
     re = 0.6 * mass.sqrt() * bt.sqrt() * px
     size = (re.T[:, None, :, None] * mge_s).expand(-1, cameras, -1, -1).reshape(n, -1)
-    bulges = Bodies(nuc[..., None].expand(-1, -1, -1, -1, 4).reshape(2, n, -1), per_image(bulge_f[..., None] * mge_w), size)
+    bulges = Bodies(
+        nuc[..., None].expand(-1, -1, -1, -1, 4).reshape(2, n, -1),
+        per_image(bulge_f[..., None] * mge_w),
+        size,
+    )
     return [stars, knots, bulges], sep
 
 
@@ -130,7 +151,9 @@ def field(n, pixels, generator, flux=20000.0, slots=3):
     place = (torch.rand((2, n, slots), generator=generator) - 0.5) * pixels
     on = torch.rand((n, slots), generator=generator) < 0.5
     f = flux * 10 ** uniform(-3, -1.3, (n, slots), generator) * on
-    size = torch.where(torch.rand((n, slots), generator=generator) < 0.5, 0.0, uniform(0.7, 2.0, (n, slots), generator))
+    size = torch.where(
+        torch.rand((n, slots), generator=generator) < 0.5, 0.0, uniform(0.7, 2.0, (n, slots), generator)
+    )
     c = 0.1 + 0.3 * torch.randn((n, slots), generator=generator)
     col = torch.exp(c * torch.tensor([-1.0, 0.0, 1.0])[:, None, None])
     return Bodies(place, f * col, size)

@@ -2,13 +2,13 @@ import math
 
 import pytest
 import torch
-from datk_adversarial.dann import DANN, domain_classifier, domain_loss
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import nn
 
 from datk.nn import reverse_gradient
+from datk_adversarial.dann import DANN, domain_classifier, domain_loss
 
 LOGITS = st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=8)
 

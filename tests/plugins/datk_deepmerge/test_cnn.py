@@ -1,10 +1,10 @@
 import pytest
 import torch
-from datk_deepmerge.cnn import DeepMerge
 from torch.nn import functional as F
 
 from datk.errors import DataError
 from datk.interfaces import PairInfo
+from datk_deepmerge.cnn import DeepMerge
 
 
 def build(*shape, classes=2):

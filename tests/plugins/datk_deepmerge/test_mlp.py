@@ -1,9 +1,9 @@
 import pytest
 import torch
-from datk_deepmerge.mlp import MLP
 from pydantic import ValidationError
 
 from datk.interfaces import PairInfo
+from datk_deepmerge.mlp import MLP
 
 
 def build(*shape, classes=2, **options):

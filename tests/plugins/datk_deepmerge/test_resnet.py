@@ -1,12 +1,12 @@
 import pytest
 import torch
-from datk_deepmerge.resnet import ResNet18
 from pydantic import ValidationError
 from torch import nn
 from torchvision.models import resnet18
 
 from datk.errors import DataError
 from datk.interfaces import PairInfo
+from datk_deepmerge.resnet import ResNet18
 
 
 def build(*shape, classes=2, **options):

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from datk_discrepancy.coral import CORAL, coral
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datk.errors import ConfigError
+from datk_discrepancy.coral import CORAL, coral
 
 
 def naive_coral(source, target):

@@ -3,13 +3,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from datk_discrepancy.mmd import BANDWIDTHS, MMD, kernel_sum, median_distance, mmd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from datk.errors import ConfigError
+from datk_discrepancy.mmd import BANDWIDTHS, MMD, kernel_sum, median_distance, mmd
 
 FIXED = BANDWIDTHS["fixed"]
 

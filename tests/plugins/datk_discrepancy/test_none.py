@@ -1,4 +1,5 @@
 import torch
+
 from datk_discrepancy.none import SourceOnly
 
 

@@ -3,11 +3,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from datk_regularizers.entropy import Entropy, entropy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pydantic import ValidationError
+
+from datk_regularizers.entropy import Entropy, entropy
 
 LOGITS = arrays(
     np.float32,

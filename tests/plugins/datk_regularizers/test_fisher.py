@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from datk_regularizers.fisher import Fisher, between_scatter, trace_difference, trace_ratio, within_scatter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+
+from datk_regularizers.fisher import Fisher, between_scatter, trace_difference, trace_ratio, within_scatter
 
 SIZES = {
     "batch": st.integers(1, 8),
