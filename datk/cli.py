@@ -237,7 +237,7 @@ def plugins_check(names: tuple[str, ...]) -> None:
     from datk import console
     from datk.testing import check
 
-    passed = [console.show_checks(plugin, check(plugin, cls)) for plugin, cls in chosen]
+    passed = [console.show_checks(plugin, check(cls)) for plugin, cls in chosen]
     if not all(passed):
         raise PluginError(f"{passed.count(False)} of {len(passed)} components do not keep the interface")
 

@@ -58,7 +58,7 @@ class Objective(nn.Module):
         self.names = [chosen.label for chosen in chosen_terms]
         self.phases = _phases(self._losses())
         for chosen in (experiment.backbone, *chosen_terms):
-            _check_groups(
+            check_groups(
                 chosen.label, self.backbone if chosen is experiment.backbone else self.terms[_key(chosen)]
             )
 
@@ -151,8 +151,8 @@ def _phases(terms: Iterable[LossTerm]) -> tuple[Phase, ...]:
     return special[0].phases if special else default
 
 
-def _check_groups(name: str, module: nn.Module) -> None:
-    """A parameter in no group would silently never learn."""
+def check_groups(name: str, module: nn.Module) -> None:
+    """Raise `PluginError` for a parameter that is not in exactly one group: it would silently never learn."""
     assert isinstance(module, Backbone | LossTerm)
     grouped = [id(p) for group in module.param_groups() for p in group.params]
     for parameter_name, parameter in module.named_parameters():
