@@ -1,0 +1,54 @@
+"""The README's commands, files and code are valid as written."""
+
+import re
+import shlex
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import datk
+from datk.cli import cli
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+COMMANDS = re.findall(
+    r"^ {4}(?:pip install \. && )?(datk .*)$", README.replace("\\\n", ""), flags=re.MULTILINE
+)
+ONLY_OF_RUN = ("--out", "--resume", "--force", "--quiet")
+
+
+def block(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_two_lines_of_set_up_stand_in_the_readme():
+    assert "    pip install . && datk run --backbone deepmerge --align mmd --reg fisher,entropy\n" in README
+    assert '    pip install -e ".[dev]" && pytest\n' in README
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_valid(command):
+    Path("energy.py").write_text(block("python")[1])
+    words = shlex.split(command, comments=True)[1:]
+    if words[0] == "run":
+        words = ["config", "show", *(word for word in words[1:] if word not in ONLY_OF_RUN)]
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 0, result.output
+
+
+def test_the_configuration_file_and_the_python_code_run():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (40, 3, 16, 16), dtype=np.uint8)
+    fields = {"images": images, "labels": np.arange(40) % 2, "galaxy_id": np.arange(40) // 2}
+    with h5py.File("simulated.h5", "w") as file:
+        for name, value in fields.items():
+            file[name] = value
+    np.savez("observed.npz", images=images, galaxy_id=fields["galaxy_id"])
+    Path("my-data.toml").write_text(block("toml")[0].replace("epochs = 30", "epochs = 1"))
+    names: dict = {}
+    exec(block("python")[0], names)
+    assert names["result"].metrics["target"] == {}
+    assert names["datk"] is datk
+    assert any("no labels" in note for note in names["result"].notes)
