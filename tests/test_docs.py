@@ -1,0 +1,29 @@
+"""The code on the pages of docs/ runs as it stands there."""
+
+import re
+from pathlib import Path
+
+import datk
+
+DOCS = Path(__file__).parents[1] / "docs"
+CODE = re.findall(r"```python\n(.*?)```", (DOCS / "plugins.md").read_text(), flags=re.DOTALL)
+
+
+def test_the_components_of_the_plugin_page_conform_and_run_together():
+    Path("page.py").write_text("\n".join(CODE))  # importing it runs the page's own checks
+    result = datk.run(
+        pair="./page.py:Rotated",
+        backbone="./page.py:Linear",
+        align="./page.py:HeadAgainstTrunk",
+        reg="./page.py:LargeNorm",
+        set={"reg.LargeNorm.radius": 3.0, "pair.degrees": 20.0},
+        epochs=2,
+    )
+    assert (result.pair, result.align, result.reg) == ("Rotated", "HeadAgainstTrunk", ["LargeNorm"])
+
+
+def test_every_module_stands_in_the_design():
+    design = (DOCS / "design.md").read_text()
+    modules = {path.name for path in (DOCS.parent / "datk").glob("*.py")} - {"__init__.py", "__main__.py"}
+    missing = sorted(name for name in modules if f"`{name}`" not in design)
+    assert missing == []
