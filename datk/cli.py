@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,10 +31,13 @@ class PluginGroup(click.Group):
         """The command of a name; a shipped one cannot be replaced."""
         if cmd_name in self.commands:
             return self.commands[cmd_name]
-        if any(plugin.name == cmd_name for plugin in plugins.find("command")):
-            command = plugins.load(plugins.resolve("command", cmd_name))
-            return command if isinstance(command, click.Command) else None
-        return None
+        if not plugins.matching("command", cmd_name):
+            return None
+        plugin = plugins.resolve("command", cmd_name)
+        command = plugins.load(plugin)
+        if not isinstance(command, click.Command):
+            raise PluginError(f"{plugin} cannot be used: it is no click command")
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands, those of plugins by their summary."""
@@ -161,7 +165,8 @@ def run(
             if not quiet:
                 console.show_seeds(results, summarize(results))
     except KeyboardInterrupt:
-        click.echo(f"interrupted; go on with the same command and --resume --out {folder}", err=True)
+        way_on = f"; go on with the same command and --resume --out {folder}" if folder.is_dir() else ""
+        click.echo(f"interrupted{way_on}", err=True)
         raise SystemExit(130) from None
     if quiet:
         click.echo(folder)
@@ -174,8 +179,10 @@ def _recorded_config(out: Path, seeds: Sequence[int] | None) -> str | None:
     several = sorted(out.glob("seed-*/config.json"))
     if several and seeds is None:
         raise ConfigError(f"{out} holds runs of several seeds; say which with --seed")
-    recorded = several or [out / "config.json"]
-    return str(recorded[0]) if recorded[0].is_file() else None
+    if not out.is_dir():
+        raise ConfigError(f"there is no run {out} to go on with; leave out --resume to start one")
+    recorded = [*several, *out.glob("config.json")]
+    return str(recorded[0]) if recorded else None
 
 
 @cli.group("plugins", invoke_without_command=True)
@@ -188,17 +195,13 @@ def plugins_group(ctx: click.Context) -> None:
         console.show_plugins({kind: plugins.find(kind) for kind in plugins.KINDS})
 
 
-def _named_plugins(name: str) -> list[plugins.Plugin]:
-    """The components of a name, whatever their kind."""
-    if ".py" in name:
+def _named_plugins(name: str, kinds: Sequence[plugins.Kind] = plugins.COMPONENTS) -> list[plugins.Plugin]:
+    """The plugins of a name, whatever their kind."""
+    if plugins.is_file(name):
         return [_file_plugin(name)]
-    found = []
-    for kind in plugins.COMPONENTS:
-        if any(name in (plugin.name, f"{plugin.dist}:{plugin.name}") for plugin in plugins.find(kind)):
-            found.append(plugins.resolve(kind, name))
+    found = [plugins.resolve(kind, name) for kind in kinds if plugins.matching(kind, name)]
     if not found:
-        known = [plugin.name for kind in plugins.COMPONENTS for plugin in plugins.find(kind)]
-        raise PluginError(f"unknown component '{name}'{did_you_mean(name, known)}")
+        raise PluginError(f"unknown component '{name}'{plugins.suggestion(kinds, name)}")
     return found
 
 
@@ -216,33 +219,42 @@ def _file_plugin(reference: str) -> plugins.Plugin:
 @plugins_group.command("show")
 @click.argument("name")
 def plugins_show(name: str) -> None:
-    """Docstring, reference and options of a component."""
-    found = _named_plugins(name)
+    """Docstring, reference and options of a component; the text of a recipe."""
+    found = _named_plugins(name, plugins.KINDS)
     from datk import console
+    from datk.config import component_class
     from datk.describe import docstring, options
 
     for plugin in found:
-        cls = plugins.load(plugin)
-        console.show_component(plugin, docstring(cls), options(cls.Config))
+        if plugin.kind in plugins.COMPONENTS:
+            cls = component_class(plugin)
+            console.show_component(plugin, docstring(cls), options(cls.Config))
+        elif plugin.kind == "recipe":
+            console.show_recipe(plugin)
+        else:
+            console.show_text(plugin, plugin.summary)
 
 
 @plugins_group.command("check")
 @click.argument("names", nargs=-1)
 def plugins_check(names: tuple[str, ...]) -> None:
     """Check that components keep the interface; all installed ones if none is named."""
-    if names:
-        chosen = [(plugin, plugins.load(plugin)) for name in names for plugin in _named_plugins(name)]
+    named = [plugin for name in names for plugin in _named_plugins(name)]
+    from datk import console
+    from datk.config import component_class
+    from datk.testing import check
+
+    if named:
+        chosen = [(plugin, component_class(plugin)) for plugin in named]
     else:
         chosen = [loaded for kind in plugins.COMPONENTS for loaded in plugins.load_all(kind)]
-    from datk import console
-    from datk.testing import check
 
     passed = [console.show_checks(plugin, check(cls)) for plugin, cls in chosen]
     if not all(passed):
         raise PluginError(f"{passed.count(False)} of {len(passed)} components do not keep the interface")
 
 
-@cli.group("config")
+@cli.group("config", no_args_is_help=False)
 def config_group() -> None:
     """Look at configurations."""
 
@@ -267,24 +279,41 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
     click.echo(f"warning: {message}", err=True)
 
 
+def _usage(error: click.ClickException) -> str:
+    """What is wrong with the flags; where their help is, if there is no better advice."""
+    message = error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    help_is_at = f"; see {context.command_path} --help" if context and not message.endswith("?") else ""
+    return message[:1].lower() + message[1:] + help_is_at
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. Exit code 2 for the user's mistakes, 1 for ours; DATK_DEBUG=1: tracebacks."""
-    debug = os.environ.get("DATK_DEBUG") == "1"
-    if not debug:
-        warnings.showwarning = _show_warning
-    try:
-        cli(arguments)
-    except DatkError as error:
-        if debug:
-            raise
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
-    except Exception as error:
-        if debug:
-            raise
-        click.echo(
-            f"internal error: {type(error).__name__}: {error}\nthis is a fault in datk or a plugin; "
-            "DATK_DEBUG=1 shows where",
-            err=True,
-        )
-        sys.exit(1)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    with warnings.catch_warnings():
+        debug = os.environ.get("DATK_DEBUG") == "1"
+        if not debug:
+            warnings.showwarning = _show_warning
+        try:
+            code = cli.main(arguments or ["--help"], prog_name="datk", standalone_mode=False)
+        except click.Abort:
+            code = 130
+        except Exception as error:
+            if debug:
+                traceback.print_exc()
+            code, message = _explained(error)
+            click.echo(" ".join(message.split()), err=True)
+    if isinstance(code, int) and code:  # a plugin's command may return anything
+        sys.exit(code)
+
+
+def _explained(error: Exception) -> tuple[int, str]:
+    """Exit code and message of an error."""
+    if isinstance(error, DatkError):
+        return 2, f"error: {error}"
+    if isinstance(error, click.ClickException):
+        return error.exit_code, f"error: {_usage(error)}"
+    return 1, (
+        f"internal error: {type(error).__name__}: {error}; this is a fault in datk or a plugin, "
+        "DATK_DEBUG=1 shows where"
+    )

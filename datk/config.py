@@ -1,26 +1,21 @@
-"""Configuration: the models, the layers that are merged, and the error texts.
-
-Layers, each over the one before: defaults < recipe < `--config` file < selectors (`--pair --backbone --align
---reg`) and the few other flags < `--set key=value`. The result is one `Experiment`: the resolved
+"""Configuration: the models, and how the layers of `datk.layers` become one `Experiment`: the resolved
 configuration and the classes it names.
 """
 
-import json
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
-from datk import plugins
-from datk.errors import ConfigError, did_you_mean
+from datk import layers, plugins
+from datk.errors import ConfigError, PluginError, did_you_mean
 from datk.interfaces import AlignmentLoss, Backbone, ComponentConfig, DomainPair, Regularizer
+from datk.layers import Options
 from datk.plugins import Plugin
-
-Options = dict[str, Any]
 
 BASES: dict[plugins.Kind, type[Any]] = {
     "pair": DomainPair,
@@ -161,141 +156,6 @@ class Experiment:
     reg: tuple[Component, ...]
 
 
-# --- reading the layers --------------------------------------------------------------------------------
-
-
-def read_file(path: str | Path, what: str = "configuration") -> Options:
-    """A TOML or JSON file as a dictionary. Raises `ConfigError` if it is missing or malformed."""
-    path = Path(path).expanduser()
-    try:
-        text = path.read_text(encoding="utf-8")
-        parsed = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except FileNotFoundError:
-        raise ConfigError(f"no {what} file {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{what} file {path} cannot be read: {error}") from None
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ConfigError(f"{what} file {path} is malformed: {error}") from None
-    if not isinstance(parsed, dict):
-        raise ConfigError(f"{what} file {path} must hold a table of options, not a {type(parsed).__name__}")
-    return parsed
-
-
-def read_recipe(reference: str) -> Options:
-    """The options of an installed recipe, or of a recipe file given by a path that ends in .toml."""
-    if reference.endswith(".toml"):
-        return read_file(reference, "recipe")
-    return read_file(plugins.resolve("recipe", reference).target, "recipe")
-
-
-def parse_key(key: str) -> list[str]:
-    """The parts of a dotted key; parts may be quoted as in TOML. Raises `ConfigError` if it is none."""
-    try:
-        node: Any = tomllib.loads(f"{key} = 0")
-    except (tomllib.TOMLDecodeError, RecursionError):
-        raise ConfigError(f"set {key}: not a key; write for instance train.epochs") from None
-    path: list[str] = []
-    while isinstance(node, dict) and len(node) == 1:
-        part, node = next(iter(node.items()))
-        path.append(part)
-    if node != 0:
-        raise ConfigError(f"set {key}: one key at a time")
-    return path
-
-
-def parse_override(text: str) -> tuple[list[str], Any]:
-    """Split `a.b.c=value` into its path and value.
-
-    Lists, tables and quoted strings are read as TOML; everything else stays a string that the field's type
-    reads. Raises `ConfigError` if the text has another form.
-    """
-    match = re.fullmatch(r'((?:"[^"]*"|[^="])+)=(.*)', text, flags=re.DOTALL)
-    key, value = (part.strip() for part in match.groups()) if match else ("", "")
-    if not (key and value):
-        raise ConfigError(f"set {text}: write key=value, for instance train.epochs=5")
-    if value[0] not in "[{\"'":
-        return parse_key(key), value
-    try:
-        return parse_key(key), tomllib.loads(f"value = {value}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
-        raise ConfigError(f"set {text}: the value is malformed; write lists as [1, 2]") from None
-
-
-def _selection(value: Any, section: str) -> dict[str, Options]:
-    """Normalise what a layer says of alignments or regularizers: text, list or table -> table."""
-    if isinstance(value, str):
-        value = [name.strip() for name in value.split(",") if name.strip()]
-    if isinstance(value, Mapping):
-        return {str(name): _options(options, f"{section}.{name}") for name, options in value.items()}
-    if isinstance(value, Iterable) and all(isinstance(name, str) for name in value):
-        names = list(value)
-        if len(set(names)) < len(names):
-            raise ConfigError(f"{section}: {', '.join(names)} names one twice")
-        return {name: {} for name in names}
-    raise ConfigError(f"{section} must be names or a table of options, not {value!r}")
-
-
-def _options(value: Any, section: str) -> Options:
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"{section} must be a table of options, not {value!r}")
-    return {str(key): option for key, option in value.items()}
-
-
-def _named(value: Any, section: str) -> Options:
-    """Normalise what a layer says of the pair or the backbone: a name or a table with `name`."""
-    return {"name": value} if isinstance(value, str) else _options(value, section)
-
-
-def _merge(below: Options, above: Mapping[str, Any]) -> Options:
-    """Lay one layer over another.
-
-    A layer that names another pair or backbone drops the options of the one below; a layer that names
-    alignments (regularizers) replaces the selection, and keeps what was said of those it names again.
-    """
-    merged = dict(below)
-    for key, value in above.items():
-        if key in ("pair", "backbone"):
-            options = _named(value, key)
-            same = options.get("name", below[key]["name"]) == below[key]["name"]
-            merged[key] = {**(below[key] if same else {}), **options}
-        elif key in ("align", "reg"):
-            selection = _selection(value, key)
-            if key == "reg" and set(selection) == {"none"}:
-                selection = {}
-            merged[key] = {name: {**below[key].get(name, {}), **selection[name]} for name in selection}
-        elif key in ("data", "train"):
-            merged[key] = {**below[key], **_options(value, key)}
-        else:
-            merged[key] = value
-    return merged
-
-
-def _override(options: Options, path: list[str], value: Any) -> None:
-    """Set one option of the merged layers, in place."""
-    section, *rest = path
-    key = ".".join(path)
-    if section not in RunConfig.model_fields:
-        raise ConfigError(
-            f"set {key}: unknown key '{section}'{did_you_mean(section, RunConfig.model_fields)}"
-        )
-    nested = {"pair": 2, "backbone": 2, "data": 2, "train": 2, "align": 3, "reg": 3}.get(section, 1)
-    if len(path) != nested:
-        form = {1: section, 2: f"{section}.option", 3: f"{section}.name.option"}[nested]
-        raise ConfigError(f"set {key}: the key has the form {form}=value")
-    if nested == 1:
-        options[section] = value
-    elif nested == 2:
-        options[section][rest[0]] = value
-    else:
-        name, option = rest
-        chosen = options[section]
-        full = next((known for known in chosen if name in (known, known.rpartition(":")[2])), None)
-        if full is None:
-            selected = ", ".join(chosen) or "none"
-            raise ConfigError(f"set {key}: '{name}' is not selected; --{section} selects {selected}")
-        chosen[full][option] = value
-
-
 # --- resolving -----------------------------------------------------------------------------------------
 
 
@@ -305,21 +165,26 @@ def validate(model: type[BaseModel], options: Mapping[str, Any], section: str = 
         return model.model_validate(dict(options))
     except ValidationError as error:
         faults = error.errors()
-        fault = faults[0]
-        location = ".".join([section, *map(str, fault["loc"])] if section else map(str, fault["loc"]))
-        if fault["type"] == "extra_forbidden":
-            *parents, unknown = fault["loc"]
-            fields = _fields_at(model, parents)
-            message = f"unknown option '{location}'{did_you_mean(str(unknown), fields)}"
-        elif fault["type"] == "missing":
-            message = f"option '{location}' must be given"
-        elif fault["type"] == "value_error":
-            message = f"{location}: {fault['ctx']['error']}"
-        else:
-            reason = fault["msg"][:1].lower() + fault["msg"][1:]
-            message = f"{location}: {reason} (got {_shortened(fault['input'])})"
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise ConfigError(message + more) from None
+        raise ConfigError(_explained(model, faults[0], section) + more) from None
+
+
+def _explained(model: type[BaseModel], fault: ErrorDetails, section: str) -> str:
+    parents = [section, *map(str, fault["loc"][:-1])] if section else [*map(str, fault["loc"][:-1])]
+    location = ".".join([*parents, *map(str, fault["loc"][-1:])])
+    if fault["type"] == "extra_forbidden":
+        known = [".".join([*parents, name]) for name in _fields_at(model, fault["loc"][:-1])]
+        return f"unknown option '{location}'{did_you_mean(location, known)}"
+    if fault["type"] == "missing" and isinstance(fault["loc"][-1], int):
+        return f"{'.'.join(parents)} is too short (got {_shortened(fault['input'])})"
+    if fault["type"] == "missing":
+        return f"option '{location}' must be given"
+    if fault["type"] == "value_error":
+        return f"{location}: {fault['ctx']['error']}"
+    if fault["type"] in ("tuple_type", "list_type"):
+        return f"{location} must be a list, written [a, b] (got {_shortened(fault['input'])})"
+    reason = re.sub(r"^\w+ should", "must", fault["msg"]).replace(" after validation", "")
+    return f"{location} {reason} (got {_shortened(fault['input'])})"
 
 
 def _fields_at(model: type[BaseModel], parents: Sequence[int | str]) -> list[str]:
@@ -337,16 +202,21 @@ def _shortened(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def component_class(plugin: Plugin) -> type[Any]:
+    """Load a component's class. Raises `PluginError` if there is none or if it is of another kind."""
+    cls = plugins.load(plugin)
+    base = BASES[plugin.kind]
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise PluginError(f"{plugin} cannot be used as {plugin.kind}: it is no subclass of {base.__name__}")
+    return cls
+
+
 def component(kind: plugins.Kind, reference: str, options: Mapping[str, Any], section: str) -> Component:
     """Load a component and validate its options. Raises `PluginError` and `ConfigError`."""
     plugin = plugins.resolve(kind, reference)
-    cls = plugins.load(plugin)
-    is_component = isinstance(cls, type) and issubclass(cls, BASES[kind])
-    if not is_component:
-        raise ConfigError(f"{kind} '{reference}' is not a subclass of {BASES[kind].__name__}")
-    return Component(
-        plugin, reference if plugin.dist else plugin.name, cls, validate(cls.Config, options, section)
-    )
+    cls = component_class(plugin)
+    full = reference if plugin.dist else plugin.name
+    return Component(plugin, full, cls, validate(cls.Config, options, section))
 
 
 def _components(kind: plugins.Kind, section: str, selection: dict[str, Options]) -> tuple[Component, ...]:
@@ -383,17 +253,17 @@ def resolve(
     flags = {key: value for key, value in (selectors or {}).items() if value is not None}
     if "epochs" in flags:
         flags["train"] = {"epochs": flags.pop("epochs")}
-    layers = [
-        read_recipe(recipe) if recipe is not None else {},
-        config if isinstance(config, Mapping) else read_file(config) if config is not None else {},
+    stack = [
+        layers.read_recipe(recipe) if recipe is not None else {},
+        config if isinstance(config, Mapping) else layers.read_file(config) if config is not None else {},
         flags,
     ]
     options: Options = RunConfig().model_dump(mode="json")
-    for layer in layers:
-        options = _merge(options, layer)
-    pairs = overrides.items() if isinstance(overrides, Mapping) else map(parse_override, overrides)
+    for layer in stack:
+        options = layers.merge(options, layer)
+    pairs = overrides.items() if isinstance(overrides, Mapping) else map(layers.parse_override, overrides)
     for key, value in pairs:
-        _override(options, parse_key(key) if isinstance(key, str) else key, value)
+        layers.override(options, layers.parse_key(key) if isinstance(key, str) else key, value)
 
     merged: RunConfig = validate(RunConfig, options)
     named: dict[str, Component] = {}

@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from datk.plugins import COMPONENTS, KINDS, Kind, Plugin
+from datk.plugins import KINDS, Kind, Plugin
 from datk.report import LineReporter, Reporter, terms_text
 
 TYPE_CHECKING = False
@@ -41,7 +41,7 @@ METRICS = {
 
 def output() -> Console:
     """The console of results."""
-    return Console(highlight=False)
+    return Console(highlight=False, markup=False)
 
 
 class _Bar(Progress):
@@ -59,7 +59,7 @@ class BarReporter(Reporter):
     """A progress bar on a terminal."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = Console(stderr=True, highlight=False, markup=False)
         self.bar: _Bar | None = None
 
     def started(self, title: str, epochs: int, steps: int) -> None:
@@ -206,9 +206,8 @@ def show_plugins(plugins: dict[Kind, list[Plugin]]) -> None:
 
 def show_component(plugin: Plugin, docstring: str, options: "Sequence[Option]") -> None:
     """A component's docstring and its options."""
+    show_text(plugin, docstring)
     console = output()
-    console.print(Text(f"{plugin.kind} {plugin.name}", style="bold"), f"({plugin.dist or plugin.target})")
-    console.print(Padding(Text(docstring), (1, 2)))
     if not options:
         console.print("  no options")
         return
@@ -216,24 +215,40 @@ def show_component(plugin: Plugin, docstring: str, options: "Sequence[Option]") 
     for column in ("option", "type", "default", "meaning"):
         table.add_column(column, overflow="fold")
     for option in options:
-        table.add_row(*(Text(cell) for cell in (option.name, option.type, option.default, option.meaning)))
+        table.add_row(option.name, option.type, option.default, option.meaning)
     console.print(table)
-    if plugin.kind in COMPONENTS:
-        section = {"alignment": "align", "regularizer": "reg"}.get(plugin.kind, plugin.kind)
-        prefix = f"{section}.{plugin.label}" if section in ("align", "reg") else section
-        console.print(Text(f"  set an option with --set {prefix}.{options[0].name}=value"))
+    section = {"alignment": "align", "regularizer": "reg"}.get(plugin.kind, plugin.kind)
+    prefix = f"{section}.{plugin.label}" if section in ("align", "reg") else section
+    console.print(f"  set an option with --set {prefix}.{options[0].name}=value")
+
+
+def show_recipe(plugin: Plugin) -> None:
+    """A recipe's file, as it is."""
+    _heading(output(), plugin)
+    print("\n" + Path(plugin.target).read_text(encoding="utf-8", errors="replace"), end="")
+
+
+def show_text(plugin: Plugin, text: str) -> None:
+    """What a plugin says of itself."""
+    console = output()
+    _heading(console, plugin)
+    console.print(Padding(Text(text.strip()), (1, 2)))
 
 
 def show_checks(plugin: Plugin, checks: Iterable[tuple[str, str | None]]) -> bool:
     """Conformance checks as they are made; whether all passed."""
     console = output()
-    console.print(Text(f"{plugin.kind} {plugin.name}", style="bold"), f"({plugin.dist or plugin.target})")
+    _heading(console, plugin)
     good = True
     for name, fault in checks:
+        style, mark = ("green", "ok  ") if fault is None else ("red", "FAIL")
         console.print(
-            Text("  ok    " if fault is None else "  FAIL  ", style="green" if fault is None else "red"),
-            end="",
+            Text.assemble(("  " + mark + "  ", style), name if fault is None else f"{name}: {fault}")
         )
-        console.print(Text(name if fault is None else f"{name}: {fault}"))
         good &= fault is None
     return good
+
+
+def _heading(console: Console, plugin: Plugin) -> None:
+    origin = plugin.dist or plugin.target.rpartition(":")[0]
+    console.print(Text.assemble((f"{plugin.kind} {plugin.label}", "bold"), f" ({origin})"))

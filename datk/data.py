@@ -3,7 +3,7 @@
 `TrainingData` holds no target labels and no way to ask for them; `Dataset` adds the pair for `datk.evaluate`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from datk.config import DataConfig, TrainConfig
-from datk.errors import ConfigError
+from datk.errors import ConfigError, DataError
 from datk.inspection import inspect_pair
 from datk.interfaces import DomainPair, PairInfo, Samples, SourceBatch, TargetBatch
 from datk.normalize import Standardize
@@ -27,9 +27,15 @@ EVALUATION_BATCH = 256
 class Domain:
     """The samples of one domain, split and standardised; no labels."""
 
+    name: str
     rows: Rows
     split: Split
     standardize: Standardize
+
+    @property
+    def device(self) -> torch.device:
+        """Where its batches are."""
+        return self.standardize.mean.device
 
     def in_order(self, rows: npt.NDArray[np.int64]) -> Iterator[Tensor]:
         """Standardised batches [<=256, *shape] of the given rows, in order, without augmentation."""
@@ -52,7 +58,9 @@ class TrainingData:
         seed: int,
     ) -> None:
         self.source, self.target = source, target
-        self.source_labels = torch.from_numpy(source_labels)
+        labels = torch.from_numpy(source_labels.astype(np.int64))
+        self.labels = labels[torch.from_numpy(source.split.train)].to(source.device)
+        self.validation_labels = labels[torch.from_numpy(source.split.validation)]
         self.augment = config.augment != "none"
         self.seed = seed
         self.source_size, self.target_size = len(source.split.train), len(target.split.train)
@@ -60,34 +68,33 @@ class TrainingData:
         self.target_batch = min(config.batch_size, self.target_size)
         self.steps = steps_per_epoch(self.source_size, self.source_batch)
 
-    def _domain_batches(self, name: str, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Augmented, standardised batches of one domain with their positions among its training rows."""
-        if name == "source":
-            domain = self.source
-            index = epoch_batches(self.source_size, self.source_batch, self.seed, epoch)
-        else:
-            domain = self.target
-            index = stream_batches(self.target_size, self.target_batch, self.steps, self.seed, epoch)
-        device = domain.standardize.mean.device
+    def _read(self, domain: Domain, index: Tensor, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Augmented, standardised batches of the training rows at index [steps, B], each with its index."""
+        positions = index.to(domain.device)
+        codes = None
+        if self.augment:
+            codes = dihedral_codes(index.shape, self.seed, domain.name, epoch).to(domain.device)
         plan = torch.from_numpy(domain.split.train)[index]
-        positions = index.to(device)
-        codes = dihedral_codes(index.shape, self.seed, name, epoch).to(device) if self.augment else None
         for step, x in enumerate(domain.rows.batches(plan)):
-            x = dihedral(x, codes[step]) if codes is not None else x
+            if codes is not None:
+                x = dihedral(x, codes[step])
             yield domain.standardize(x), positions[step]
 
-    def batches(self, epoch: int, with_target: bool = True) -> Iterator[tuple[SourceBatch, TargetBatch]]:
+    def batches(
+        self, epoch: int, with_target: bool = True
+    ) -> Generator[tuple[SourceBatch, TargetBatch], None, None]:
         """The batches of an epoch (from 0): every source row once, as many batches of the target.
 
         Without target its batches are empty, and the target is not read.
         """
-        labels = self.source_labels[torch.from_numpy(self.source.split.train)].to(
-            self.source.standardize.mean.device
-        )
-        target = self._domain_batches("target", epoch) if with_target else None
-        for x, index in self._domain_batches("source", epoch):
+        target = None
+        if with_target:
+            stream = stream_batches(self.target_size, self.target_batch, self.steps, self.seed, epoch)
+            target = self._read(self.target, stream, epoch)
+        order = epoch_batches(self.source_size, self.source_batch, self.seed, epoch)
+        for x, index in self._read(self.source, order, epoch):
             x_target, index_target = next(target) if target else (x[:0], index[:0])
-            yield SourceBatch(x, labels[index], index), TargetBatch(x_target, index_target)
+            yield SourceBatch(x, self.labels[index], index), TargetBatch(x_target, index_target)
 
     def target_in_order(self) -> Iterator[TargetBatch]:
         """The target's training rows in order, without augmentation."""
@@ -95,10 +102,6 @@ class TrainingData:
         for x in self.target.in_order(self.target.split.train):
             yield TargetBatch(x, torch.arange(start, start + len(x), device=x.device))
             start += len(x)
-
-    def validation_labels(self) -> Tensor:
-        """Labels of the source's validation rows."""
-        return self.source_labels[torch.from_numpy(self.source.split.validation)]
 
 
 @dataclass(frozen=True)
@@ -141,14 +144,20 @@ def prepare(
         raise ConfigError(f"train.augment={train.augment} needs images; the samples are feature vectors")
     split_seed = seed if data.split_seed is None else data.split_seed
     splits = split_pair(pair.source, pair.target, pair.shared_groups, data.fractions, split_seed)
+    if len(present := np.unique(pair.source_labels[splits.source.train])) < 2:
+        raise DataError(
+            f"the source's training rows are all '{pair.classes[present[0]]}' with split seed {split_seed}; "
+            "set another data.split_seed, or give more data"
+        )
 
-    def ready(samples: Samples, split: Split) -> Domain:
+    def ready(name: str, samples: Samples, split: Split) -> Domain:
         standardize = Standardize(inspected.info.shape)
         if constants is None:
             standardize.fit(samples.x, split.train)
-        return Domain(open_rows(samples, device, data.memory_gb), split, standardize.to(device))
+        return Domain(name, open_rows(samples, device, data.memory_gb), split, standardize.to(device))
 
-    source, target = ready(pair.source, splits.source), ready(pair.target, splits.target)
+    source = ready("source", pair.source, splits.source)
+    target = ready("target", pair.target, splits.target)
     dataset = Dataset(
         pair=pair,
         info=inspected.info,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
+from pydantic_core import to_jsonable_python
 
 from datk.config import Experiment, RunConfig
 
@@ -36,7 +36,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     default = field.get_default(call_default_factory=True)
-    return "" if default is PydanticUndefined or default is None else toml_value(_jsonable(default))
+    return "not set" if default is None else toml_value(to_jsonable_python(default))
 
 
 def _type(field: FieldInfo) -> str:
@@ -62,9 +62,9 @@ def _annotation(annotation: Any) -> str:
         return " | ".join(str(value) for value in arguments)
     if origin in (Union, types.UnionType):
         return " | ".join(_annotation(a) for a in arguments if a is not type(None))
+    if origin is list or (origin is tuple and arguments[1:] == (Ellipsis,)):
+        return f"list of {_annotation(arguments[0])}"
     if origin is tuple:
-        if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return f"list of {_annotation(arguments[0])}"
         return f"[{', '.join(_annotation(a) for a in arguments)}]"
     return getattr(annotation, "__name__", str(annotation))
 
@@ -78,21 +78,17 @@ def docstring(cls: type) -> str:
 # --- TOML ----------------------------------------------------------------------------------------------
 
 
-def _jsonable(value: Any) -> Any:
-    return json.loads(json.dumps(value, default=lambda v: v.model_dump(mode="json")))
-
-
 def toml_value(value: Any) -> str:
     """A plain value as TOML; strings and lists of these types are written as in JSON, which TOML shares."""
     if isinstance(value, list):
         return f"[{', '.join(map(toml_value, value))}]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_key(k)} = {toml_value(v)}" for k, v in value.items()) + "}"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _key(key: str) -> str:
-    return key if key.replace("-", "").replace("_", "").isalnum() and key.isascii() else json.dumps(key)
+    return key if key.replace("-", "").replace("_", "").isalnum() and key.isascii() else toml_value(key)
 
 
 def config_toml(experiment: Experiment) -> str:
@@ -103,7 +99,7 @@ def config_toml(experiment: Experiment) -> str:
     for name in ("seed", "device", "init", "init_normalization"):
         lines += _line(name, config[name], meanings[name])
     for name, chosen in (("pair", experiment.pair), ("backbone", experiment.backbone)):
-        lines += ["", f"# {meanings[name]}", f"[{name}]", f'name = "{config[name]["name"]}"']
+        lines += ["", f"# {meanings[name]}", f"[{name}]", f"name = {toml_value(config[name]['name'])}"]
         lines += _table(type(chosen.config), config[name])
     for section, terms in (("align", experiment.align), ("reg", experiment.reg)):
         for term in terms:

@@ -1,5 +1,7 @@
 """Which device a run uses."""
 
+import re
+
 import torch
 
 from datk.errors import ConfigError
@@ -12,17 +14,17 @@ def resolve_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdigit())):
+    match = re.fullmatch(r"cpu|mps|cuda(?::([0-9]+))?", name)
+    if match is None:
         raise ConfigError(f"unknown device '{name}'; use auto, cpu, cuda, cuda:N or mps")
-    if kind == "cuda":
+    if name.startswith("cuda"):
         if not torch.cuda.is_available():
             raise ConfigError(f"device '{name}' asked for, but there is no CUDA device; use --device cpu")
-        if index and int(index) >= torch.cuda.device_count():
+        if int(match[1] or 0) >= torch.cuda.device_count():
             raise ConfigError(
                 f"device '{name}' is not there; there are {torch.cuda.device_count()}, from cuda:0"
             )
-    if kind == "mps" and not torch.backends.mps.is_available():
+    if name == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("device 'mps' asked for, but there is none; use --device cpu")
     return torch.device(name)
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 
 from datk.data import Dataset, Domain
-from datk.errors import DataError
+from datk.errors import DataError, RunError
 from datk.interfaces import Backbone
 from datk.metrics import Metrics, score, softmax
 
@@ -31,11 +31,18 @@ def evaluate(backbone: Backbone, dataset: Dataset) -> dict[str, dict[str, Metric
 
     Raises:
         DataError: answers that are no classes of the pair.
+        RunError: an output of the network that is not finite.
     """
     source, target = dataset.training.source, dataset.training.target
 
     def scored(domain: Domain, rows: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]) -> Metrics:
-        return score(softmax(predict(backbone, domain, rows)), labels)
+        logits = predict(backbone, domain, rows)
+        if bad := int((~np.isfinite(logits)).any(axis=1).sum()):
+            raise RunError(
+                f"the network's output is not finite for {bad} of {len(rows)} rows of the {domain.name}; "
+                "look for extreme values there, or lower train.lr"
+            )
+        return score(softmax(logits), labels)
 
     result: dict[str, dict[str, Metrics]] = {
         "source": {
@@ -46,6 +53,10 @@ def evaluate(backbone: Backbone, dataset: Dataset) -> dict[str, dict[str, Metric
     }
     answers = dataset.pair.answers(target.split.test)
     if answers is not None:
+        if answers.shape != target.split.test.shape:
+            raise DataError(
+                f"target: {len(target.split.test)} test rows but labels of shape {list(answers.shape)}"
+            )
         if answers.min() < 0 or answers.max() >= len(dataset.info.classes):
             raise DataError(f"target: labels must lie in 0..{len(dataset.info.classes) - 1}")
         result["target"]["test"] = scored(target, target.split.test, answers)

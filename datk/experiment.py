@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from statistics import fmean, stdev
@@ -11,7 +12,7 @@ import torch
 
 from datk import __version__
 from datk.config import Experiment, resolve
-from datk.data import prepare
+from datk.data import Dataset, prepare
 from datk.devices import describe_device, resolve_device
 from datk.errors import RunError
 from datk.evaluate import evaluate
@@ -19,8 +20,9 @@ from datk.hooks import Hooks
 from datk.interfaces import DomainPair
 from datk.objective import Objective
 from datk.report import FileReporter, Reporter, Reporters
+from datk.rng import reproducible
 from datk.runs import RunFolder, RunResult, weights_checksum, write_json
-from datk.train import Trainer, reproducible
+from datk.train import Trainer
 from datk.transfer import initialize, load_initial
 
 
@@ -126,69 +128,81 @@ def execute(
     initial = load_initial(config.init) if config.init is not None else None
     if pair is None:
         pair = experiment.pair.cls(experiment.pair.config)
-    with reproducible(device, config.train.deterministic):
-        inherited = initial.standardizers if initial and config.init_normalization == "inherited" else None
-        data = prepare(pair, config.data, config.train, config.seed, device, inherited)
-        training = data.training
-        objective = Objective(experiment, data.info, training.source_size, training.target_size, config.seed)
-        if initial is not None:
-            initialize(objective, initial)
-        objective.to(device)
+    try:
+        with reproducible(device, config.train.deterministic):
+            inherited = (
+                initial.standardizers if initial and config.init_normalization == "inherited" else None
+            )
+            data = prepare(pair, config.data, config.train, config.seed, device, inherited)
+            training = data.training
+            objective = Objective(
+                experiment, data.info, training.source_size, training.target_size, config.seed
+            )
+            if initial is not None:
+                initialize(objective, initial)
+            objective.to(device)
+            folder.open(record, force=force)
+            folder.write_record(data.splits.arrays(), data.checksum, device)
+            report = Reporters([FileReporter(out / "log.txt"), *reporters])
+            return _train_and_evaluate(experiment, data, objective, folder, report)
+    except torch.cuda.OutOfMemoryError as error:
+        raise RunError(f"out of memory on {device}; lower train.batch_size or data.memory_gb") from error
 
-        folder.open(record, force=force)
-        folder.write_record(data.splits.arrays(), device)
-        report = Reporters([FileReporter(out / "log.txt"), *reporters])
-        hooks = Hooks()
-        hooks.notify("run_started", folder=out, config=record)
-        report.tell("started", _title(experiment), config.train.epochs, config.train.epochs * training.steps)
-        try:
-            for note in pair.notes:
-                report.tell("note", note)
-            trainer = Trainer(
-                objective,
-                data.standardizers,
-                training,
-                config.train,
-                config.seed,
-                folder,
-                report,
-                lambda record: hooks.notify("epoch_ended", folder=out, record=record),
-            )
-            fit = trainer.fit()
-            weights = trainer.load_selected()
-            metrics = evaluate(objective.backbone, data)
-            hooks.notify("evaluated", folder=out, metrics=metrics)
-            notes = list(pair.notes)
-            if not metrics["target"]:
-                notes.append("the target has no labels: nothing on the target could be scored")
-                report.tell("note", notes[-1])
-        except torch.OutOfMemoryError as error:
-            raise RunError(f"out of memory on {device}; lower train.batch_size or data.memory_gb") from error
-        finally:
-            report.tell("stopped")
-        result = folder.finish(
-            RunResult(
-                datk=__version__,
-                pair=experiment.pair.label,
-                backbone=experiment.backbone.label,
-                align=",".join(chosen.label for chosen in experiment.align),
-                reg=[chosen.label for chosen in experiment.reg],
-                seed=config.seed,
-                split=data.splits.rule,
-                selected_by=config.train.select,
-                uses_target_labels=False,
-                epochs=fit.epochs,
-                selected_epoch=fit.selected_epoch,
-                seconds=round(fit.seconds, 3),
-                seconds_per_epoch=round(fit.seconds / fit.epochs, 4),
-                device=describe_device(device),
-                weights_sha256=weights_checksum(weights),
-                data_sha256=data.checksum,
-                metrics=metrics,
-                notes=notes,
-            )
+
+def _train_and_evaluate(
+    experiment: Experiment, data: Dataset, objective: Objective, folder: RunFolder, report: Reporters
+) -> RunResult:
+    config = experiment.config
+    hooks = Hooks()
+    hooks.notify("run_started", folder=folder.path, config=config.model_dump(mode="json"))
+    steps = config.train.epochs * data.training.steps
+    report.tell("started", _title(experiment), config.train.epochs, steps)
+    try:
+        for note in data.pair.notes:
+            report.tell("note", note)
+        trainer = Trainer(
+            objective,
+            data.standardizers,
+            data.training,
+            config.train,
+            config.seed,
+            folder,
+            report,
+            lambda record: hooks.notify("epoch_ended", folder=folder.path, record=record),
         )
-        hooks.notify("run_finished", folder=out, result=result.model_dump(mode="json"))
+        fit = trainer.fit()
+        weights = trainer.load_selected()
+        metrics = evaluate(objective.backbone, data)
+        hooks.notify("evaluated", folder=folder.path, metrics=metrics)
+        notes = list(data.pair.notes)
+        if not metrics["target"]:
+            notes.append("the target has no labels: nothing on the target could be scored")
+            report.tell("note", notes[-1])
+    finally:
+        report.tell("stopped")
+    result = folder.finish(
+        RunResult(
+            datk=__version__,
+            pair=experiment.pair.label,
+            backbone=experiment.backbone.label,
+            align=",".join(chosen.label for chosen in experiment.align),
+            reg=[chosen.label for chosen in experiment.reg],
+            seed=config.seed,
+            split=data.splits.rule,
+            selected_by=config.train.select,
+            uses_target_labels=False,
+            epochs=fit.epochs,
+            selected_epoch=fit.selected_epoch,
+            seconds=round(fit.seconds, 3),
+            seconds_per_epoch=round(fit.seconds / fit.epochs, 4),
+            device=describe_device(trainer.device),
+            weights_sha256=weights_checksum(weights),
+            data_sha256=data.checksum,
+            metrics=metrics,
+            notes=notes,
+        )
+    )
+    hooks.notify("run_finished", folder=folder.path, result=result.model_dump(mode="json"))
     return result
 
 
@@ -207,13 +221,17 @@ def execute_seeds(
     reporters: Sequence[Reporter] = (),
 ) -> list[RunResult]:
     """One run per seed in `out`/seed-N, and their means in `out`/summary.json. Raises as `execute`."""
+    runs = {
+        out / f"seed-{seed}": replace(experiment, config=experiment.config.model_copy(update={"seed": seed}))
+        for seed in seeds
+    }
+    for folder, one in runs.items():
+        RunFolder(folder).check(one.config.model_dump(mode="json"), resume=resume, force=force)
     pair = experiment.pair.cls(experiment.pair.config)
-    results = []
-    for seed in seeds:
-        config = experiment.config.model_copy(update={"seed": seed})
-        one = Experiment(config, experiment.pair, experiment.backbone, experiment.align, experiment.reg)
-        folder = out / f"seed-{seed}"
-        results.append(execute(one, folder, resume=resume, force=force, reporters=reporters, pair=pair))
+    results = [
+        execute(one, folder, resume=resume, force=force, reporters=reporters, pair=pair)
+        for folder, one in runs.items()
+    ]
     summary = {"datk": __version__, "seeds": list(seeds), "metrics": summarize(results)}
     write_json(out / "summary.json", summary)
     return results

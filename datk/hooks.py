@@ -44,22 +44,24 @@ class Hooks:
     """The installed hook plugins. One that cannot be loaded, or that raises, is a warning that names it."""
 
     def __init__(self) -> None:
-        self.manager = pluggy.PluginManager("datk")
-        self.manager.add_hookspecs(Specs)
+        self.managers: list[tuple[plugins.Plugin, pluggy.PluginManager]] = []
         for plugin, implementation in plugins.load_all("hook"):
+            manager = pluggy.PluginManager(
+                "datk"
+            )  # one for each, so that none can keep another from its call
+            manager.add_hookspecs(Specs)
             try:
-                self.manager.register(implementation, name=f"{plugin.dist}:{plugin.name}")
-                self.manager.check_pending()
+                manager.register(implementation)
+                manager.check_pending()
             except (pluggy.PluginValidationError, ValueError) as error:
-                warnings.warn(f"hook '{plugin.name}' of distribution {plugin.dist}: {error}", stacklevel=2)
+                warnings.warn(f"{plugin} is left out: {error}", stacklevel=2)
+            else:
+                self.managers.append((plugin, manager))
 
     def notify(self, event: str, **arguments: Any) -> None:
-        """Call every implementation of one notification."""
-        for implementation in getattr(self.manager.hook, event).get_hookimpls():
+        """Tell every plugin of one event."""
+        for plugin, manager in self.managers:
             try:
-                implementation.function(**{name: arguments[name] for name in implementation.argnames})
+                getattr(manager.hook, event)(**arguments)
             except Exception as error:
-                warnings.warn(
-                    f"hook '{implementation.plugin_name}' failed in {event}: {type(error).__name__}: {error}",
-                    stacklevel=2,
-                )
+                warnings.warn(f"{plugin} failed in {event}: {type(error).__name__}: {error}", stacklevel=2)

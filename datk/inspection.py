@@ -36,6 +36,8 @@ def inspect_pair(pair: DomainPair) -> Inspected:
             digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
     if shapes["source"] != shapes["target"]:
         raise DataError(_difference(shapes["source"], shapes["target"]))
+    if pair.shared_groups and (pair.source.groups is None or pair.target.groups is None):
+        raise DataError("groups can be shared only if both domains have groups; give both, or share none")
     _check_labels(pair.source_labels, len_rows(pair.source.x), pair.classes)
     digest.update(np.ascontiguousarray(pair.source_labels, dtype=np.int64).tobytes())
     return Inspected(PairInfo(shapes["source"], tuple(pair.classes)), digest.hexdigest())

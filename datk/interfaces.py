@@ -246,7 +246,8 @@ class LossTerm(nn.Module, ABC):
         return [ParamGroup(params)] if params else []
 
     def setup(self, backbone: Backbone) -> None:
-        """Called once before the first step (not on resume), for instance to copy a teacher."""
+        """Called once before the first step, for instance to copy a teacher. It is called on resume too: what
+        it makes is then given the values of the checkpoint."""
 
     def on_epoch_start(self, backbone: Backbone, target: Iterable[TargetBatch]) -> None:
         """Called before each epoch; `target` gives the training rows in order, without augmentation."""

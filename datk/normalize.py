@@ -41,6 +41,6 @@ class Standardize(nn.Module):
             mean += gap * (n / (count + n))
             count += n
         std = np.sqrt(spread / count)
-        std[std < 1e-12 * np.maximum(1, np.abs(mean))] = 1.0
+        std[std <= 1e-12 * np.abs(mean)] = 1.0  # rounding, not spread, whatever the unit
         self.mean.copy_(torch.from_numpy(mean).view_as(self.mean))
         self.std.copy_(torch.from_numpy(std).view_as(self.std))

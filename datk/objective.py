@@ -23,9 +23,11 @@ from datk.interfaces import (
     TargetView,
 )
 from datk.nn import ramp
-from datk.rng import derive_seed
+from datk.rng import seed_defaults
 
 CLASSIFICATION = "classification"
+OWNERS = ("trunk", "head", "terms")
+"""Whose parameters a phase may update."""
 
 
 class Objective(nn.Module):
@@ -35,7 +37,8 @@ class Objective(nn.Module):
     whatever it is combined with.
 
     Raises:
-        PluginError: a component whose parameters are in no group, or in two; two alignments with phases.
+        PluginError: a component whose parameters are in no group, or in two; two alignments with phases, or
+            phases that cannot be run.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class Objective(nn.Module):
         super().__init__()
 
         def build(chosen: Component, argument: PairInfo | ModelInfo) -> nn.Module:
-            torch.manual_seed(derive_seed(seed, "init", chosen.plugin.kind, chosen.label))
+            seed_defaults(torch.device("cpu"), seed, "init", chosen.plugin.kind, chosen.label)
             module: nn.Module = chosen.cls(chosen.config, argument)
             return module
 
@@ -122,8 +125,10 @@ class Objective(nn.Module):
             values[CLASSIFICATION] = F.cross_entropy(source_view.logits, source_view.labels)
         for name, term in self.losses.items():
             if phase.regularized or isinstance(term, AlignmentLoss):
-                weight = term.config.weight * ramp(term.config.ramp, progress)
-                values[name] = weight * term(source_view, target_view, step)
+                value = term(source_view, target_view, step)
+                if value.ndim != 0:
+                    raise PluginError(f"loss term '{name}' gives shape {list(value.shape)}, not one number")
+                values[name] = term.config.weight * ramp(term.config.ramp, progress) * value
         return values
 
 
@@ -148,7 +153,15 @@ def _phases(terms: Iterable[LossTerm]) -> tuple[Phase, ...]:
     if len(special) > 1:
         names = " and ".join(type(term).__name__ for term in special)
         raise PluginError(f"{names} both define phases of training; use one of them at a time")
-    return special[0].phases if special else default
+    phases = special[0].phases if special else default
+    for phase in phases:
+        if phase.repeat < 1 or not phase.updates or not set(phase.updates) <= set(OWNERS):
+            raise PluginError(
+                f"phase '{phase.name}' must update some of {', '.join(OWNERS)} and run once at least"
+            )
+    if len({phase.name for phase in phases}) < len(phases) or not phases:
+        raise PluginError(f"{type(special[0]).__name__}: phases must be one or more with different names")
+    return phases
 
 
 def check_groups(name: str, module: nn.Module) -> None:

@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -36,8 +36,6 @@ GROUPS: dict[Kind, str] = {
 KINDS: tuple[Kind, ...] = get_args(Kind)
 COMPONENTS: tuple[Kind, ...] = ("backbone", "alignment", "regularizer", "pair")
 
-_FILE_REFERENCE = re.compile(r"(?P<path>.+\.py):(?P<attribute>[A-Za-z_]\w*)")
-
 
 @dataclass(frozen=True)
 class Plugin:
@@ -58,21 +56,35 @@ class Plugin:
     @property
     def summary(self) -> str:
         """First line of the docstring (of a recipe: of its leading comment), read without importing."""
-        if self.kind == "recipe":
-            first = Path(self.target).read_text(encoding="utf-8").partition("\n")[0]
-            return first.removeprefix("#").strip() if first.startswith("#") else ""
-        module, _, attribute = self.target.partition(":")
-        source = Path(module) if not self.dist else _module_file(module)
-        if source is None:
-            return ""
         try:
-            tree = ast.parse(source.read_text(encoding="utf-8"))
+            if self.kind == "recipe":
+                first = Path(self.target).read_text(encoding="utf-8").partition("\n")[0]
+                return first.removeprefix("#").strip() if first.startswith("#") else ""
+            module, attribute = self._parts
+            source = _module_file(module) if self.dist else Path(module)
+            return _summary(source.read_text(encoding="utf-8"), attribute) if source else ""
         except (OSError, SyntaxError, ValueError):
             return ""
-        for node in tree.body:
-            if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
-                return (ast.get_docstring(node) or "").partition("\n")[0]
-        return ""
+
+    @property
+    def _parts(self) -> tuple[str, str]:
+        """Module (or file) and attribute; no attribute for a whole module."""
+        module, colon, attribute = self.target.rpartition(":")
+        return (module, attribute) if colon else (attribute, "")
+
+    def __str__(self) -> str:
+        return f"{self.kind} '{self.name}' of distribution {self.dist}" if self.dist else f"'{self.name}'"
+
+
+def _summary(source: str, attribute: str) -> str:
+    """First line of the docstring of a class or function in source text, or of the text itself."""
+    tree = ast.parse(source)
+    for node in tree.body if attribute else [tree]:
+        if isinstance(node, ast.Module) or (
+            isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute
+        ):
+            return (ast.get_docstring(node) or "").partition("\n")[0]
+    return ""
 
 
 def _module_path(module: str) -> Path | None:
@@ -100,19 +112,6 @@ def _normalized(dist: str) -> str:
     return re.sub(r"[-_.]+", "-", dist).lower()
 
 
-@functools.cache
-def _entry_points(kind: Kind, only: str | None) -> tuple[Plugin, ...]:
-    allowed = (
-        None if only is None else {_normalized(name.strip()) for name in only.split(",") if name.strip()}
-    )
-    found = []
-    for entry in importlib.metadata.entry_points(group=GROUPS[kind]):
-        dist = _normalized(entry.dist.name) if entry.dist else "unknown"
-        if allowed is None or dist in allowed:
-            found.append(Plugin(kind, entry.name, entry.value.replace(" ", ""), dist))
-    return tuple(found)
-
-
 def _recipes(folder: Plugin) -> Iterator[Plugin]:
     """An entry point of the group of recipes names a package folder; each TOML file in it is a recipe."""
     path = _module_path(folder.target)
@@ -122,10 +121,27 @@ def _recipes(folder: Plugin) -> Iterator[Plugin]:
 
 def find(kind: Kind) -> list[Plugin]:
     """All plugins of a kind, by name. `DATK_PLUGINS=dist,...` limits them to those distributions."""
-    found = list(_entry_points(kind, os.environ.get("DATK_PLUGINS")))
+    only = os.environ.get("DATK_PLUGINS")
+    allowed = only and {_normalized(name.strip()) for name in only.split(",")}
+    found = []
+    for entry in importlib.metadata.entry_points(group=GROUPS[kind]):
+        dist = _normalized((entry.dist and entry.dist.name) or "unknown")
+        if not allowed or dist in allowed:
+            found.append(Plugin(kind, entry.name, re.sub(r"\s|\[.*", "", entry.value), dist))
     if kind == "recipe":
         found = [recipe for folder in found for recipe in _recipes(folder)]
     return sorted(found, key=lambda plugin: (plugin.name, plugin.dist))
+
+
+def matching(kind: Kind, reference: str) -> list[Plugin]:
+    """The plugins that a name or `dist:name` may mean."""
+    dist, colon, name = reference.rpartition(":")
+    return [p for p in find(kind) if p.name == name and (not colon or p.dist == _normalized(dist))]
+
+
+def is_file(reference: str) -> bool:
+    """Whether a reference has the form `path/file.py:Class`, well or badly written."""
+    return re.search(r"\.py(:|$)", reference) is not None
 
 
 def resolve(kind: Kind, reference: str) -> Plugin:
@@ -133,25 +149,43 @@ def resolve(kind: Kind, reference: str) -> Plugin:
 
     Raises `PluginError` for an unknown name, for a name that two distributions use, for a missing file.
     """
-    if match := _FILE_REFERENCE.fullmatch(reference):
-        path = Path(match["path"]).expanduser().resolve()
-        if not path.is_file():
-            raise PluginError(f"no file {match['path']} for {kind} '{reference}'; give path/to/file.py:Class")
-        return Plugin(kind, f"{path}:{match['attribute']}", f"{path}:{match['attribute']}", dist="")
-    if reference.endswith(".py"):
-        raise PluginError(f"{kind} '{reference}' names a file only; add the class: {reference}:Class")
-    known = find(kind)
-    dist, _, name = reference.rpartition(":")
-    matches = [p for p in known if p.name == name and (not dist or p.dist == _normalized(dist))]
+    if is_file(reference):
+        return _in_file(kind, reference)
+    matches = matching(kind, reference)
     if not matches:
-        hint = did_you_mean(
-            reference, [p.name for p in known] + [f"{p.dist}:{p.name}" for p in known if dist]
-        )
-        raise PluginError(f"unknown {kind} '{reference}'{hint}")
+        raise PluginError(f"unknown {kind} '{reference}'{suggestion([kind], reference)}")
     if len(matches) > 1:
         choices = " or ".join(f"{p.dist}:{p.name}" for p in matches)
-        raise PluginError(f"{kind} '{reference}' is provided twice; write {choices}")
+        raise PluginError(f"{kind} '{reference}' is in {len(matches)} distributions; write {choices}")
     return matches[0]
+
+
+def suggestion(kinds: Iterable[Kind], reference: str) -> str:
+    """The end of an error message for a reference that none of the plugins of these kinds has."""
+    known = [plugin for kind in kinds for plugin in find(kind)]
+    if ":" in reference:
+        name = reference.rpartition(":")[2]
+        elsewhere = [plugin for plugin in known if plugin.name == name]
+        names = [f"{plugin.dist}:{plugin.name}" for plugin in elsewhere or known]
+    else:
+        names = [plugin.name for plugin in known]
+    limited = os.environ.get("DATK_PLUGINS")
+    return did_you_mean(reference, names) + (f" (DATK_PLUGINS={limited} hides others)" if limited else "")
+
+
+def _in_file(kind: Kind, reference: str) -> Plugin:
+    match = re.fullmatch(r"(?P<path>.+\.py):(?P<attribute>[A-Za-z_]\w*)", reference)
+    if match is None:
+        raise PluginError(f"'{reference}' names no class; write path/to/file.py:Class")
+    try:
+        path = Path(match["path"]).expanduser().resolve()
+        there = path.is_file()
+    except (OSError, RuntimeError, ValueError):  # no such home, too long, a null byte
+        there = False
+    if not there:
+        raise PluginError(f"there is no file {match['path']}; write path/to/file.py:Class")
+    target = f"{path}:{match['attribute']}"
+    return Plugin(kind, target, target, dist="")
 
 
 def _import_file(path: str) -> ModuleType:
@@ -173,17 +207,21 @@ def _import_file(path: str) -> ModuleType:
 
 def load(plugin: Plugin) -> Any:
     """Import what the plugin names. Raises `PluginError` that names it for any failure in its code."""
-    module_name, separator, attribute = plugin.target.rpartition(":")
-    if not separator:
-        module_name, attribute = attribute, ""
-    origin = f"of distribution {plugin.dist}" if plugin.dist else "in a file"
+    name, attribute = plugin._parts
     try:
-        module = importlib.import_module(module_name) if plugin.dist else _import_file(module_name)
+        module = importlib.import_module(name) if plugin.dist else _import_file(name)
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"{plugin} cannot be loaded: {type(error).__name__}: {error}") from error
+    try:
         return functools.reduce(getattr, attribute.split("."), module) if attribute else module
-    except Exception as error:
-        raise PluginError(
-            f"{plugin.kind} '{plugin.name}' {origin} cannot be loaded: {type(error).__name__}: {error}"
-        ) from error
+    except AttributeError:
+        classes = [
+            key
+            for key, value in vars(module).items()
+            if isinstance(value, type) and value.__module__ == module.__name__
+        ]
+        hint = did_you_mean(attribute, classes) if classes else ""
+        raise PluginError(f"{plugin} cannot be loaded: there is no '{attribute}' in it{hint}") from None
 
 
 def load_all(kind: Kind) -> Iterator[tuple[Plugin, Any]]:

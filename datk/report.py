@@ -5,6 +5,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from datk.errors import RunError
+
 
 class Reporter:
     """Says nothing; a subclass overrides what it shows."""
@@ -79,8 +81,13 @@ class FileReporter(LineReporter):
     def write(self, line: str) -> None:
         """Append one line."""
         stamp = datetime.now().astimezone().isoformat(timespec="seconds")
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{stamp} {line}\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(f"{stamp} {line}\n")
+        except OSError as error:
+            raise RunError(
+                f"cannot write {self.path}: {error.strerror}; make room and use --resume"
+            ) from error
 
 
 class Reporters:

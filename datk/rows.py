@@ -1,5 +1,6 @@
 """Rows of one domain as tensors on the device: held there if they fit, read a batch ahead otherwise."""
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from datk.interfaces import Array, Samples
 
-CHUNK_BYTES = 32 * 2**20
+CHUNK_BYTES = 4 * 2**20
+"""What a piece of the rows may take as float64, in which constants are fitted."""
 
 
 class Rows(Protocol):
@@ -35,14 +37,16 @@ class ResidentRows:
 
 
 class StreamedRows:
-    """Rows stay on disk; a thread reads the next batch while the device works on this one."""
+    """Rows stay where they are; a thread reads the next batch while the device works on this one."""
 
     def __init__(self, x: Array, device: torch.device) -> None:
         self.x, self.device = x, device
+        self.to_gpu = device.type == "cuda"
 
     def _read(self, rows: npt.NDArray[np.int64]) -> Tensor:
         unique, inverse = np.unique(rows, return_inverse=True)
-        return torch.from_numpy(storable(self.x[unique])[inverse])
+        batch = torch.from_numpy(storable(self.x[unique])[inverse])
+        return batch.pin_memory() if self.to_gpu else batch
 
     def batches(self, plan: Tensor) -> Iterator[Tensor]:
         """The rows of each line of plan."""
@@ -53,22 +57,20 @@ class StreamedRows:
                 batch = ahead.result()
                 if line is not None:
                     ahead = reader.submit(self._read, line)
-                yield batch.to(self.device)
+                yield batch.to(self.device, non_blocking=self.to_gpu)
 
 
 def storable(x: npt.ArrayLike) -> npt.NDArray[Any]:
-    """The array in a type that a device holds well: uint8 and float16 as they are, all else float32."""
+    """The array in a type that a device holds well: uint8 and float16 as they are, all else float32.
+
+    Always contiguous and writable: the order in memory decides which kernels a convolution takes, so that
+    rows read in another order would give other last bits.
+    """
     array = np.asarray(x)
     if array.dtype == np.bool_:
-        return array.astype(np.uint8)
+        return array.astype(np.uint8, order="C")
     kept: Any = array.dtype.type if array.dtype.type in (np.uint8, np.float16) else np.float32
-    return np.require(array, dtype=kept, requirements="W")
-
-
-def storage_bytes(x: Array) -> int:
-    """Bytes of all rows in the type that `storable` gives."""
-    row = np.zeros((1, *x.shape[1:]), dtype=x.dtype)
-    return len_rows(x) * storable(row).nbytes
+    return np.require(array, dtype=kept, requirements=("C", "W"))
 
 
 def len_rows(x: Array) -> int:
@@ -78,8 +80,7 @@ def len_rows(x: Array) -> int:
 
 def chunks(x: Array, rows: npt.NDArray[np.int64] | None = None) -> Iterator[tuple[int, npt.NDArray[Any]]]:
     """Pieces of bounded size: (position of the first row, [n, *shape]); of the given rows, else of all."""
-    row_bytes = int(np.prod(x.shape[1:])) * x.dtype.itemsize
-    size = max(1, CHUNK_BYTES // max(1, row_bytes))
+    size = max(1, CHUNK_BYTES // max(1, 8 * math.prod(x.shape[1:])))
     total = len_rows(x) if rows is None else len(rows)
     for start in range(0, total, size):
         stop = min(start + size, total)
@@ -100,18 +101,16 @@ def free_memory(device: torch.device) -> int:
 
 def open_rows(samples: Samples, device: torch.device, memory_gb: float | None) -> Rows:
     """Hold the rows on the device if they are there already or fit the allowance; stream them otherwise."""
+    x = samples.x
     allowance = memory_gb * 2**30 if memory_gb is not None else free_memory(device) / 2
+    dtype = torch.from_numpy(storable(np.empty(0, dtype=x.dtype))).dtype
+    size = math.prod(x.shape) * dtype.itemsize
     held = samples.in_memory and device.type == "cpu"
-    size = storage_bytes(samples.x)
     if not held and size > allowance:
-        return StreamedRows(samples.x, device)
+        return StreamedRows(x, device)
     if samples.in_memory:
-        return ResidentRows(torch.from_numpy(storable(samples.x[:])).to(device).contiguous())
-    whole: Tensor | None = None
-    for start, chunk in chunks(samples.x):
-        piece = torch.from_numpy(storable(chunk))
-        if whole is None:
-            whole = torch.empty((len_rows(samples.x), *piece.shape[1:]), dtype=piece.dtype, device=device)
-        whole[start : start + len(piece)] = piece
-    assert whole is not None
+        return ResidentRows(torch.from_numpy(storable(x[:])).to(device))
+    whole = torch.empty(x.shape, dtype=dtype, device=device)
+    for start, chunk in chunks(x):
+        whole[start : start + len(chunk)] = torch.from_numpy(storable(chunk))
     return ResidentRows(whole)

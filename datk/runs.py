@@ -1,7 +1,7 @@
 """Run folders: what is written, in which order, and how it survives an interruption.
 
 config.json        resolved configuration, itself valid for --config
-environment.json   versions, device, command
+environment.json   versions, device, command, checksum of the data
 splits.npz         row numbers of every part of both domains
 metrics.jsonl      a line per log step and per epoch
 log.txt            what was shown, as plain lines
@@ -13,10 +13,9 @@ import errno
 import hashlib
 import json
 import os
-import pickle
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +25,7 @@ import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from torch import Tensor
 
 from datk import __version__
@@ -112,7 +111,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 @contextmanager
-def _writing(path: Path) -> Any:
+def _writing(path: Path) -> Iterator[None]:
     """Turn a failure to write into an error that names the file."""
     try:
         yield
@@ -120,7 +119,7 @@ def _writing(path: Path) -> Any:
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
         reason = "the disk is full" if full else str(error)
         raise RunError(
-            f"cannot write {path}: {reason}; what was written before is intact, make room and use --resume"
+            f"cannot write {path}: {reason}; what was written before is whole, --resume goes on with it"
         ) from error
 
 
@@ -162,7 +161,7 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; --out names a folder")
-        if not self.path.is_dir() or not any(self.path.iterdir()):
+        if not self.path.is_dir() or all(entry.suffix == ".part" for entry in self.path.iterdir()):
             return
         if not (self.path / "config.json").is_file():
             raise RunError(f"{self.path} is not empty and holds no run; choose another --out")
@@ -176,18 +175,24 @@ class RunFolder:
         if force:
             self._clear()
         with _writing(self.path):
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
         if not (self.path / "config.json").is_file():
             write_json(self.path / "config.json", config)
+        with _writing(self.checkpoints):
+            self.checkpoints.mkdir(exist_ok=True)
 
     def _check_same(self, config: dict[str, Any]) -> None:
         recorded = read_json(self.path / "config.json")
         different = differing_keys(recorded, config)
         if different:
             key, old, new = different[0]
+            was, is_now = (
+                "a table" if isinstance(value, dict) else "not there" if value is None else repr(value)
+                for value in (old, new)
+            )
             more = f" and {len(different) - 1} more" if len(different) > 1 else ""
             raise RunError(
-                f"cannot resume {self.path}: {key} was {old!r} and is now {new!r}{more}; "
+                f"cannot resume {self.path}: {key} was {was} and is now {is_now}{more}; "
                 "repeat the run's own options, or choose another --out"
             )
 
@@ -201,9 +206,15 @@ class RunFolder:
         """The result of a completed run, None for one that is not."""
         return read_result(self.path) if (self.path / "result.json").is_file() else None
 
-    def write_record(self, splits: dict[str, Any], device: torch.device) -> None:
-        """Write environment.json and splits.npz."""
-        write_json(self.path / "environment.json", environment(device))
+    def write_record(self, splits: dict[str, Any], data_sha256: str, device: torch.device) -> None:
+        """Write environment.json and splits.npz. Raises `RunError` if a run to be resumed had other data."""
+        path = self.path / "environment.json"
+        if path.is_file() and read_json(path).get("data_sha256") != data_sha256:
+            raise RunError(
+                f"cannot resume {self.path}: the data have changed since it was started; "
+                "restore them, or choose another --out"
+            )
+        write_json(path, environment(device) | {"data_sha256": data_sha256})
         write_atomically(self.path / "splits.npz", lambda file: np.savez_compressed(file, **splits))
 
     def append_metrics(self, record: dict[str, Any]) -> None:
@@ -236,13 +247,17 @@ class RunFolder:
             return None
         try:
             state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-            raise RunError(f"checkpoint {path} cannot be read ({error}); start again with --force") from None
+        except Exception as error:  # damaged bytes make torch raise a dozen kinds
+            raise RunError(
+                f"{path} is damaged or no checkpoint of datk; --force starts the run again"
+            ) from error
         return state
 
     def save_selected(self, state: State) -> None:
         """Save the model of the best epoch so far."""
-        content = safetensors.torch.save({name: tensor.contiguous() for name, tensor in state.items()})
+        # Copies, because the format refuses tensors that share memory, as tied weights do.
+        copies = {name: t.clone(memory_format=torch.contiguous_format) for name, t in state.items()}
+        content = safetensors.torch.save(copies)
         write_atomically(self.checkpoints / "selected.safetensors", lambda file: file.write(content))
 
     def load_selected(self) -> State:
@@ -289,6 +304,9 @@ def read_result(path: str | Path) -> RunResult:
     path = Path(path)
     if not (path / "result.json").is_file():
         raise RunError(f"{path} holds no completed run (no result.json)")
-    result = RunResult.model_validate(read_json(path / "result.json"))
+    try:
+        result = RunResult.model_validate(read_json(path / "result.json"))
+    except ValidationError:
+        raise RunError(f"{path / 'result.json'} is not the result of a run of datk {__version__}") from None
     result._folder = path
     return result

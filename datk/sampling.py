@@ -1,5 +1,6 @@
 """Which rows a step sees. Pure functions of the seed and the position: resuming needs no saved state."""
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -38,20 +39,28 @@ def stream_batches(rows: int, batch: int, steps: int, seed: int, epoch: int) -> 
 
 
 def dihedral_codes(shape: Sequence[int], seed: int, domain: str, epoch: int) -> Tensor:
-    """A random symmetry 0..7 of the square for every image of an epoch: [steps, batch] uint8."""
-    generator = torch_generator(seed, "augment", domain, epoch)
-    return torch.randint(8, tuple(shape), generator=generator, dtype=torch.uint8)
+    """A random symmetry 0..7 of the square for every image of an epoch: [steps, batch]."""
+    return torch.randint(8, tuple(shape), generator=torch_generator(seed, "augment", domain, epoch))
 
 
 def dihedral(x: Tensor, codes: Tensor) -> Tensor:
     """Apply a symmetry of the square to each image: bit 0 mirrors columns, bit 1 rows, bit 2 transposes.
 
-    x [B, C, H, W]; codes [B]. Images that are not square are mirrored but not transposed.
+    x [B, C, H, W]; codes [B] int64 in 0..7. Images that are not square are mirrored but not transposed.
     """
+    channels, height, width = x.shape[1:]
+    origins = _origins(height, width, x.device)[codes]
+    return x.flatten(2).gather(2, origins[:, None].expand(-1, channels, -1)).view(x.shape)
 
-    def where(bit: int, changed: Tensor, x: Tensor) -> Tensor:
-        return torch.where((codes & bit).bool().view(-1, 1, 1, 1), changed, x)
 
-    x = where(1, x.flip(-1), x)
-    x = where(2, x.flip(-2), x)
-    return where(4, x.transpose(-1, -2), x) if x.shape[-1] == x.shape[-2] else x
+@functools.lru_cache(maxsize=4)
+def _origins(height: int, width: int, device: torch.device) -> Tensor:
+    """For each symmetry, the pixel of the old image that every pixel of the new one shows: [8, H * W]."""
+    pixels = torch.arange(height * width).view(height, width)
+    moved = []
+    for code in range(8):
+        image = pixels.flip(-1) if code & 1 else pixels
+        image = image.flip(-2) if code & 2 else image
+        image = image.T if code & 4 and height == width else image
+        moved.append(image.flatten())
+    return torch.stack(moved).to(device)

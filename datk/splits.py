@@ -45,7 +45,7 @@ def split_pair(
 ) -> Splits:
     """Split both domains by object; jointly where both show the same objects (`shared_groups`).
 
-    Objects are shuffled and dealt to training, validation and test in proportion to the rows they bring. Rows
+    Objects are shuffled and dealt to training, validation and test until each has its share of the rows. Rows
     without groups are objects of their own. Target labels play no part, nor do those of the source.
 
     Raises:
@@ -53,7 +53,7 @@ def split_pair(
     """
     domains = {"source": source, "target": target}
     groups = {
-        name: np.arange(len(samples.x)) if samples.groups is None else np.asarray(samples.groups)  # type: ignore[arg-type]
+        name: np.arange(samples.x.shape[0]) if samples.groups is None else np.asarray(samples.groups)
         for name, samples in domains.items()
     }
     if shared_groups:
@@ -82,11 +82,10 @@ def _deal(
     free = np.ones(len(objects), dtype=bool) if in_test is None else ~in_test
     order = numpy_generator(seed, name).permutation(np.flatnonzero(free))
     train, validation, _ = fractions
-    shares = np.array([train, train + validation] if in_test is None else [train / (train + validation), 1.0])
-    ends = np.floor(shares * counts[order].sum() + 1e-9)
-    reached = np.cumsum(counts[order])
+    shares = [train, train + validation] if in_test is None else [train / (train + validation)]
+    ends = _ends(np.cumsum(counts[order]), shares)
     part_of = np.full(len(objects), 2)
-    part_of[order] = (reached[:, None] > ends[None, :]).sum(axis=1)
+    part_of[order] = np.searchsorted(ends, np.arange(len(order)), side="right")
     part_of_rows = part_of[inverse]
 
     splits, start = {}, 0
@@ -103,6 +102,22 @@ def _deal(
                 )
         splits[domain] = Split(*parts)
     return splits
+
+
+def _ends(reached: Rows, shares: list[float]) -> list[int]:
+    """How many objects to deal until each share of the rows is reached as nearly as whole objects allow.
+
+    Every part gets an object if there are enough, however large the objects are.
+
+    Args:
+        reached: rows of the first object, the first two, ...
+        shares: of all rows, increasing; the last part takes the rest.
+    """
+    ends = [0]
+    for later, share in zip(reversed(range(1, len(shares) + 1)), shares, strict=True):
+        nearest = np.abs(reached - share * reached[-1]).argmin() + 1 if len(reached) else 0
+        ends.append(max(ends[-1] + 1, min(int(nearest), len(reached) - later)))
+    return ends[1:]
 
 
 def _fixed_test(

@@ -91,6 +91,9 @@ def check(cls: Any) -> Iterator[tuple[str, Fault]]:
     """Run the checks one by one: (what is checked, what is wrong or None)."""
     specific: Callable[[Any, Any], Iterator[tuple[str, Fault]]]
     base: type[ComponentConfig] = ComponentConfig
+    if not isinstance(cls, type):
+        yield "is a component", "it is no class"
+        return
     if issubclass(cls, Backbone):
         specific = _check_backbone
     elif issubclass(cls, LossTerm):

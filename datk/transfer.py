@@ -41,7 +41,13 @@ def initialize(objective: Objective, initial: Initial) -> None:
     Raises:
         RunError: a weight is missing, or has another shape; names the first.
     """
-    _copy(objective.backbone.state_dict(), initial.backbone, initial.folder, "backbone")
+    mine = objective.backbone.state_dict()
+    _copy(mine, initial.backbone, initial.folder, "backbone")
+    if extra := sorted(initial.backbone.keys() - mine.keys()):
+        raise RunError(
+            f"--init {initial.folder}: backbone weight '{extra[0]}' is there but not here; "
+            "use the same backbone with the same options"
+        )
     for name, term in objective.terms.items():
         prefix = f"{name}."
         theirs = {k.removeprefix(prefix): v for k, v in initial.terms.items() if k.startswith(prefix)}

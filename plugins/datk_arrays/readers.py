@@ -138,6 +138,8 @@ def _reading(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
+        if "allow_pickle" in reason:  # what NumPy says of any unknown bytes, with advice to load them
+            reason = "it is no array, or one of Python objects"
         raise DataError(
             f"{name} cannot be read ({reason}); see that the file is whole and holds no Python objects"
         ) from error

@@ -1,0 +1,63 @@
+"""Parts for authors, against naive versions."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from datk.nn import mlp, ramp, reverse_gradient, squared_distances
+
+
+@pytest.mark.parametrize("coefficient", [None, 0.3, torch.tensor(0.3)])
+def test_the_gradient_is_reversed(coefficient):
+    x = torch.arange(6.0).view(2, 3).requires_grad_()
+    y = reverse_gradient(x) if coefficient is None else reverse_gradient(x, coefficient)
+    assert torch.equal(x, y)
+    (y.square()).sum().backward()
+    torch.testing.assert_close(x.grad, -(1.0 if coefficient is None else 0.3) * 2 * x.detach())
+
+
+@given(st.floats(0, 1))
+def test_ramps(progress):
+    p = torch.tensor(progress, dtype=torch.float64)
+    assert ramp("constant", p) == 1
+    assert ramp("linear", p) == p
+    assert float(ramp("dann", p)) == pytest.approx(2 / (1 + np.exp(-10 * progress)) - 1, abs=1e-12)
+
+
+def test_an_unknown_ramp():
+    with pytest.raises(KeyError):
+        ramp("cubic", torch.zeros(()))
+
+
+def test_a_ramp_gives_a_tensor_of_its_own():
+    """The progress is changed in place at the next step."""
+    p = torch.tensor(0.5)
+    value = ramp("linear", p)
+    p.fill_(0.9)
+    assert value == 0.5
+
+
+def test_mlp_layers():
+    kinds = [type(layer) for layer in mlp([5, 4, 3, 2], dropout=0.5)]
+    assert kinds == [nn.Linear, nn.ReLU, nn.Dropout, nn.Linear, nn.ReLU, nn.Dropout, nn.Linear]
+    assert [type(layer) for layer in mlp([5, 2])] == [nn.Linear]
+    assert mlp([5, 4, 2])(torch.zeros(7, 5)).shape == (7, 2)
+
+
+@given(st.integers(1, 20), st.integers(1, 10), st.floats(-1e3, 1e3), st.integers(0, 2**32))
+def test_squared_distances_against_a_loop(rows, dim, offset, seed):
+    x = np.random.default_rng(seed).normal(size=(rows, dim)) + offset
+    expected = [[((a - b) ** 2).sum() for b in x] for a in x]
+    found = squared_distances(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-10 * max(1.0, abs(offset)))
+    assert (np.diag(found) == 0).all()
+    assert (squared_distances(torch.from_numpy(x).float()) >= 0).all()
+
+
+def test_squared_distances_of_equal_rows_have_a_gradient():
+    x = torch.ones(3, 2, requires_grad=True)
+    squared_distances(x).sum().backward()
+    assert torch.isfinite(x.grad).all()

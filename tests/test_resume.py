@@ -1,0 +1,187 @@
+"""A run that is killed and resumed ends as one that never was: same weights, same lines, same numbers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import datk
+
+HERE = Path(__file__).parent
+TOYS = f"{HERE / 'toys.py'}:"
+EPOCHS, STEPS = 4, 2
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "fork") or not Path("/proc/self/fd").is_dir(), reason="needs Linux"),
+]
+
+EVERYTHING = {
+    "pair": {"name": TOYS + "Toy", "shape": [2, 16, 16]},
+    "backbone": "deepmerge",
+    "align": {"dann": {"hidden": [6], "dropout": 0.5}, TOYS + "Centroid": {"ramp": "linear"}},
+    "reg": {"fisher": {}, TOYS + "Teacher": {}},
+    "epochs": EPOCHS,
+    "set": {"train.batch_size": 16, "train.augment": "dihedral", "train.log_every": 1},
+}
+"""Dropout, parameters and buffers of losses, draws of their own, a copy made in setup, augmented images."""
+
+PATIENT = {
+    "pair": {"name": TOYS + "Toy", "groups": "shared"},
+    "backbone": {"name": "mlp", "dropout": 0.2},
+    "align": TOYS + "Discrepancy",
+    "reg": ["entropy"],
+    "epochs": 30,
+    "set": {
+        "train.batch_size": 16,
+        "train.patience": 3,
+        "train.lr": 0.05,
+        "train.schedule": "constant",
+        "train.select": "source-validation-accuracy",
+    },
+}
+"""Phases, a schedule without end, and early stopping."""
+
+
+class Zygote:
+    """The process of doomed.py."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, HERE / "doomed.py"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        )
+
+    def run(self, arguments, out, kill=None, resume=False):
+        """Run to the end, or until it is killed; the signal."""
+        request = {"run": {**arguments, "out": str(out), "resume": resume, "device": "cpu"}, "kill": kill}
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def zygote():
+    zygote = Zygote()
+    yield zygote
+    zygote.process.stdin.close()
+    zygote.process.wait()
+
+
+@pytest.fixture(scope="module")
+def whole(zygote, tmp_path_factory):
+    """Both runs, never interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    for name, arguments in (("everything", EVERYTHING), ("patient", PATIENT)):
+        assert zygote.run(arguments, folder / name) == 0
+    return folder
+
+
+def untimed(record):
+    return {key: value for key, value in record.items() if not key.startswith("seconds")}
+
+
+def check_same(folder, whole):
+    """All but the times and the note of the interruption."""
+    found, expected = datk.read_result(folder), datk.read_result(whole)
+    assert found.weights_sha256 == expected.weights_sha256
+    assert untimed(found.model_dump()) == untimed(expected.model_dump())
+    found, expected = ((path / "metrics.jsonl").read_text().splitlines() for path in (folder, whole))
+    assert [untimed(json.loads(line)) for line in found] == [untimed(json.loads(line)) for line in expected]
+    found, expected = (
+        torch.load(path / "checkpoints" / "last.pt", weights_only=True) for path in (folder, whole)
+    )
+    assert found["selection"] == expected["selection"]
+    assert_equal(found["model"], expected["model"])
+    assert_equal(found["optimizer"], expected["optimizer"])
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    assert files == {str(path.relative_to(whole)) for path in whole.rglob("*")}
+
+
+def assert_equal(found, expected):
+    """Nested states, bit for bit."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key in expected:
+            assert_equal(found[key], expected[key])
+    elif isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected)
+    else:
+        assert found == expected
+
+
+@pytest.mark.parametrize(
+    "kill",
+    [
+        ("before config.json", 1),
+        ("half config.json", 1),
+        ("after config.json", 1),
+        ("half splits.npz", 1),
+        ("setup", 0),
+        ("step", 1),
+        ("step", STEPS),
+        ("step", 2 * STEPS + 1),
+        ("step", EPOCHS * STEPS),
+        ("epoch", 1),
+        ("epoch", EPOCHS),
+        ("half selected.safetensors", 2),
+        ("after selected.safetensors", 1),
+        ("after selected.safetensors", 2),
+        ("half last.pt", 1),
+        ("half last.pt", 3),
+        ("before last.pt", 2),
+        ("after last.pt", 2),
+        ("half result.json", 1),
+    ],
+    ids=lambda kill: " ".join(map(str, kill)),
+)
+def test_a_killed_run_goes_on_as_if_nothing_had_been(kill, zygote, whole, tmp_path):
+    assert zygote.run(EVERYTHING, tmp_path / "run", kill) == signal.SIGKILL
+    assert not (tmp_path / "run" / "result.json").exists()
+    assert zygote.run(EVERYTHING, tmp_path / "run", resume=True) == 0
+    check_same(tmp_path / "run", whole / "everything")
+
+
+def test_a_run_that_is_killed_again_and_again(zygote, whole, tmp_path):
+    kills = [("step", 1), ("half last.pt", 1), ("step", 3), ("epoch", 2), ("before last.pt", 1), ("step", 7)]
+    for kill in kills:
+        assert zygote.run(EVERYTHING, tmp_path / "run", kill, resume=True) == signal.SIGKILL
+    assert zygote.run(EVERYTHING, tmp_path / "run", resume=True) == 0
+    check_same(tmp_path / "run", whole / "everything")
+
+
+def test_patience_goes_on_counting(zygote, whole, tmp_path):
+    stopped = datk.read_result(whole / "patient")
+    assert stopped.epochs == stopped.selected_epoch + 3
+    assert stopped.epochs < 30
+    for epoch in range(1, stopped.epochs + 1):
+        assert zygote.run(PATIENT, tmp_path / "run", ("epoch", epoch), resume=True) == signal.SIGKILL
+    assert zygote.run(PATIENT, tmp_path / "run", resume=True) == 0
+    check_same(tmp_path / "run", whole / "patient")
+
+
+def test_a_complete_run_is_left_as_it_is(zygote, whole):
+    before = {path: path.read_bytes() for path in (whole / "everything").rglob("*") if path.is_file()}
+    assert zygote.run(EVERYTHING, whole / "everything", resume=True) == 0
+    assert {path: path.read_bytes() for path in (whole / "everything").rglob("*") if path.is_file()} == before
+
+
+def test_what_is_not_yet_trained_can_be_resumed(zygote, whole, tmp_path):
+    """`--resume` on a folder that is not there starts the run, so that one command fits a queue."""
+    assert zygote.run(EVERYTHING, tmp_path / "run", resume=True) == 0
+    check_same(tmp_path / "run", whole / "everything")
+
+
+def test_the_log_says_where_a_run_went_on(zygote, tmp_path):
+    assert zygote.run(EVERYTHING, tmp_path / "run", ("step", 2 * STEPS + 1)) == signal.SIGKILL
+    assert zygote.run(EVERYTHING, tmp_path / "run", resume=True) == 0
+    told = (tmp_path / "run" / "log.txt").read_text()
+    assert told.count("resumed after epoch 2") == 1

@@ -1,0 +1,110 @@
+"""Rules of the code that no other test would notice to be broken."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PUBLIC = {"datk.interfaces", "datk.nn", "datk.errors"}
+TREE = [
+    path
+    for folder in ("datk", "plugins", "examples", "benchmarks", "tests")
+    for path in (ROOT / folder).rglob("*.py")
+]
+CORE = [path for path in TREE if path.parent == ROOT / "datk"]
+PLUGINS = [path for path in TREE if path.is_relative_to(ROOT / "plugins")]
+SHIPPED = CORE + PLUGINS
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Modules that a file imports; `from datk import nn` counts as `datk.nn`."""
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)}: imports are absolute"
+            module = str(node.module)
+            yield from (f"datk.{alias.name}" for alias in node.names) if module == "datk" else (module,)
+
+
+def calls(path: Path) -> Iterator[tuple[str, dict[str, ast.expr]]]:
+    """What a file calls, as it is written, with the keyword arguments."""
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), {str(keyword.arg): keyword.value for keyword in node.keywords}
+
+
+def is_constant(node: ast.expr | None, value: object) -> bool:
+    return isinstance(node, ast.Constant) and node.value is value
+
+
+def test_shipped_plugins_use_the_public_interface_only():
+    private = []
+    for path in PLUGINS:
+        package = path.relative_to(ROOT / "plugins").parts[0]
+        ours = {name for name in imports(path) if name.startswith("datk")} - PUBLIC
+        private += [(name_of(path), name) for name in ours if name.partition(".")[0] != package]
+    assert private == []
+
+
+def test_only_evaluation_asks_for_target_labels():
+    """The conformance checks do, too: they look at a pair and train nothing."""
+    readers = {path.name for path in CORE for name, _ in calls(path) if name.endswith(".answers")}
+    mentions = {path.name for path in CORE if "answers(" in path.read_text(encoding="utf-8")}
+    assert readers == {"evaluate.py", "testing.py"}
+    assert mentions == readers | {"interfaces.py"}
+
+
+def test_nothing_is_unpickled():
+    unsafe = []
+    for path in TREE:
+        for name, keywords in calls(path):
+            if name.startswith(("pickle.load", "pickle.Unpickler")):
+                unsafe.append((name_of(path), name))
+            if name == "torch.load" and not is_constant(keywords.get("weights_only"), True):
+                unsafe.append((name_of(path), "torch.load without weights_only=True"))
+            if name in ("np.load", "numpy.load") and "allow_pickle" in keywords:
+                unsafe += [(name_of(path), name)] * (not is_constant(keywords["allow_pickle"], False))
+        unsafe += [
+            (name_of(path), name) for name in imports(path) if name in ("joblib", "dill", "cloudpickle")
+        ]
+    assert unsafe == []
+
+
+def test_only_the_console_knows_rich():
+    users = [
+        name_of(path) for path in SHIPPED if any(name.partition(".")[0] == "rich" for name in imports(path))
+    ]
+    assert users == ["datk/console.py"]
+
+
+def test_only_the_console_and_the_reports_print():
+    printing = {name_of(path) for path in SHIPPED for name, _ in calls(path) if name == "print"}
+    assert printing == {"datk/console.py", "datk/report.py"}
+
+
+def test_finding_plugins_needs_the_standard_library_only():
+    allowed = {*sys.stdlib_module_names, "datk"}
+    for module in ("plugins.py", "errors.py", "__init__.py"):
+        assert {name.partition(".")[0] for name in imports(ROOT / "datk" / module)} <= allowed
+
+
+def test_numpy_is_seeded_nowhere_and_torch_where_its_state_is_put_back():
+    called = {(path.name, name) for path in SHIPPED for name, _ in calls(path) if name.endswith("seed")}
+    assert [name for _, name in called if name.startswith(("np.", "numpy.", "random."))] == []
+    global_seeds = {file for file, name in called if name.startswith("torch.") and "Generator()" not in name}
+    assert global_seeds <= {"rng.py", "objective.py", "testing.py"}
+
+
+def test_files_are_short():
+    long = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in TREE}
+    assert {name: lines for name, lines in long.items() if lines > 400} == {}

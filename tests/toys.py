@@ -1,0 +1,224 @@
+"""Components for tests: a small pair of any shape, and losses that use every corner of the interface.
+
+Named by path (`tests/toys.py:Toy`), as a user's own file is.
+"""
+
+import copy
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from datk.interfaces import (
+    AlignmentLoss,
+    ComponentConfig,
+    DomainPair,
+    ParamGroup,
+    Phase,
+    Regularizer,
+    Samples,
+)
+
+
+class ToyConfig(ComponentConfig):
+    source_rows: int = 40
+    target_rows: int = 50
+    shape: tuple[int, ...] = (6,)
+    classes: int = 2
+    shift: float = 1.0
+    data_seed: int = 0
+    target_seed: int = 1
+    permute_answers: int | None = None
+    labelled: bool = True
+    groups: Literal["none", "own", "shared"] = "none"
+
+
+class Toy(DomainPair):
+    """Gaussian noise around the number of the class; the target is shifted."""
+
+    Config = ToyConfig
+
+    def __init__(self, config):
+        self.classes = tuple(f"class {k}" for k in range(config.classes))
+        self.shared_groups = config.groups == "shared"
+        self.notes = ("toy data",)
+        self.source, self.source_labels = self._domain(config, config.data_seed, config.source_rows, 0.0)
+        self.target, answers = self._domain(config, config.target_seed, config.target_rows, config.shift)
+        if config.permute_answers is not None:
+            answers = np.random.default_rng(config.permute_answers).permutation(answers)
+        self._answers = answers if config.labelled else None
+
+    def _domain(self, config, seed, rows, shift):
+        labels = np.arange(rows) % config.classes
+        noise = np.random.default_rng(seed).normal(size=(rows, *config.shape))
+        x = noise + shift + labels.reshape(-1, *[1] * len(config.shape))
+        groups = None if config.groups == "none" else np.arange(rows) // 3
+        return Samples(x.astype(np.float32), groups), labels
+
+    def answers(self, rows):
+        return None if self._answers is None else self._answers[rows]
+
+
+class Centroid(AlignmentLoss):
+    """Owns a parameter, a buffer that moves with every step, and draws of its own."""
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self.scale = nn.Parameter(torch.ones(model.feature_dim))
+        self.register_buffer("average", torch.zeros(model.feature_dim))
+        self.register_buffer("start", torch.zeros(model.feature_dim))
+        self.latest = None
+
+    def on_epoch_start(self, backbone, target):
+        features = torch.cat([backbone.embed(batch.x)["features"] for batch in target])
+        self.start.copy_(features.mean(dim=0) + 0.01 * torch.randn_like(self.start))
+
+    def forward(self, source, target, step):
+        self.latest = target.features.detach().mean(dim=0)
+        noise = 0.1 * torch.randn_like(source.features)
+        gap = (source.features + noise - self.average - 0.1 * self.start).mean(dim=0)
+        return (self.scale * gap).square().mean() + (self.scale - 1).square().mean()
+
+    def after_step(self, backbone):
+        self.average.lerp_(self.latest, 0.1)
+
+
+class Teacher(Regularizer):
+    """Keeps a copy of the backbone that follows it slowly."""
+
+    def setup(self, backbone):
+        self.teacher = copy.deepcopy(backbone).requires_grad_(False)
+
+    def forward(self, source, target, step):
+        return (self.teacher(target.x) - target.logits).square().mean()
+
+    def after_step(self, backbone):
+        for mine, theirs in zip(self.teacher.parameters(), backbone.parameters(), strict=True):
+            mine.lerp_(theirs, 0.1)
+
+
+class Discrepancy(AlignmentLoss):
+    """Alternates between head and trunk, as MCD does, with a second head of its own."""
+
+    phases = (
+        Phase("all"),
+        Phase("heads", updates=("head", "terms"), regularized=False),
+        Phase("trunk", updates=("trunk",), supervised=False, regularized=False, repeat=2),
+    )
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self.second = nn.Linear(model.feature_dim, len(model.classes))
+
+    def forward(self, source, target, step):
+        gap = (target.logits.softmax(dim=1) - self.second(target.features).softmax(dim=1)).abs().mean()
+        return -gap if step.phase == "heads" else gap
+
+    def param_groups(self):
+        return [ParamGroup(list(self.parameters()), lr_mult=3.0, weight_decay=0.0)]
+
+
+class Recorder(AlignmentLoss):
+    """Remembers what was called."""
+
+    calls: ClassVar[list] = []
+
+    def setup(self, backbone):
+        self.calls.append(("setup", backbone.training, torch.is_grad_enabled()))
+
+    def on_epoch_start(self, backbone, target):
+        rows = sum(len(batch.x) for batch in target)
+        self.calls.append(("epoch", rows, backbone.training, torch.is_grad_enabled()))
+
+    def forward(self, source, target, step):
+        self.calls.append(("forward", len(source.x), len(target.x), round(float(step.progress), 6)))
+        return source.features.sum() * 0
+
+    def after_step(self, backbone):
+        self.calls.append(("after", backbone.training, torch.is_grad_enabled()))
+
+
+class NanAt(Regularizer):
+    """Becomes NaN at the step that it is told, counted from 1."""
+
+    class Config(Regularizer.Config):
+        step: int = 1
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, source, target, step):
+        self.count += 1
+        return torch.where(self.count >= self.config.step, torch.nan, 0.0) * source.features.mean()
+
+
+class NanGradient(NanAt):
+    """As NanAt, but only the gradient is wrong, not the value."""
+
+    def forward(self, source, target, step):
+        self.count += 1
+        root = torch.where(self.count >= self.config.step, 0.0, 1.0) * source.features.square().mean()
+        return (root.sqrt() - root.sqrt()) * 0 + source.features.mean() * 0
+
+
+class Forgetful(Regularizer):
+    """Its param_groups forget a parameter."""
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self.remembered = nn.Parameter(torch.ones(1))
+        self.forgotten = nn.Parameter(torch.ones(1))
+
+    def forward(self, source, target, step):
+        return (self.remembered * self.forgotten).sum()
+
+    def param_groups(self):
+        return [ParamGroup([self.remembered])]
+
+
+class Twice(Forgetful):
+    """Its param_groups list a parameter twice."""
+
+    def param_groups(self):
+        return [ParamGroup([self.remembered, self.forgotten]), ParamGroup([self.forgotten])]
+
+
+class Vector(Regularizer):
+    """Gives no number but a vector."""
+
+    def forward(self, source, target, step):
+        return source.features.mean(dim=0)
+
+
+class Lazy(Regularizer):
+    """Owns a parameter that its value does not depend on."""
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self.unused = nn.Parameter(torch.ones(3))
+
+    def forward(self, source, target, step):
+        return target.features.square().mean()
+
+
+class EmptyPhase(AlignmentLoss):
+    """A phase that updates terms which have no parameters."""
+
+    phases = (Phase("terms", updates=("terms",)),)
+
+    def forward(self, source, target, step):
+        return source.features.mean()
+
+
+class UnknownOwner(EmptyPhase):
+    """A phase that updates what there is not."""
+
+    phases = (Phase("odd", updates=("backbone",)),)
+
+
+class SameNames(EmptyPhase):
+    """Two phases of one name."""
+
+    phases = (Phase("one"), Phase("one", updates=("head",)))
