@@ -16,12 +16,13 @@ from datk.data import Dataset, prepare
 from datk.devices import describe_device, resolve_device
 from datk.errors import RunError
 from datk.evaluate import evaluate
+from datk.files import write_json
 from datk.hooks import Hooks
 from datk.interfaces import DomainPair
 from datk.objective import Objective
 from datk.report import FileReporter, Reporter, Reporters
 from datk.rng import reproducible
-from datk.runs import RunFolder, RunResult, weights_checksum, write_json
+from datk.runs import RunFolder, RunResult, weights_checksum
 from datk.train import Trainer
 from datk.transfer import initialize, load_initial
 

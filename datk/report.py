@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from datk.errors import RunError
+from datk.files import append_line
 
 
 class Reporter:
@@ -81,13 +81,7 @@ class FileReporter(LineReporter):
     def write(self, line: str) -> None:
         """Append one line."""
         stamp = datetime.now().astimezone().isoformat(timespec="seconds")
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(f"{stamp} {line}\n")
-        except OSError as error:
-            raise RunError(
-                f"cannot write {self.path}: {error.strerror}; make room and use --resume"
-            ) from error
+        append_line(self.path, f"{stamp} {line}")
 
 
 class Reporters:

@@ -9,17 +9,15 @@ checkpoints/       last.pt: all that --resume needs; selected.safetensors: the m
 result.json        written last: there if and only if the run is complete
 """
 
-import errno
 import hashlib
 import json
-import os
 import platform
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -31,6 +29,7 @@ from torch import Tensor
 from datk import __version__
 from datk.devices import describe_device
 from datk.errors import RunError
+from datk.files import append_line, read_json, write_atomically, write_json, writing
 from datk.metrics import Metrics
 
 State = dict[str, Tensor]
@@ -110,41 +109,6 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Turn a failure to write into an error that names the file."""
-    try:
-        yield
-    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-        reason = "the disk is full" if full else str(error)
-        raise RunError(
-            f"cannot write {path}: {reason}; what was written before is whole, --resume goes on with it"
-        ) from error
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write beside and rename, so that a reader sees the old file or the new one, whole."""
-    temporary = path.with_name(path.name + ".part")
-    with _writing(path):
-        try:
-            with temporary.open("wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically, readable for people."""
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
-
-
 class RunFolder:
     """One run's folder, open for writing."""
 
@@ -174,11 +138,11 @@ class RunFolder:
         """Make the folder, emptied of an earlier run with `force`, and write config.json."""
         if force:
             self._clear()
-        with _writing(self.path):
+        with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         if not (self.path / "config.json").is_file():
             write_json(self.path / "config.json", config)
-        with _writing(self.checkpoints):
+        with writing(self.checkpoints):
             self.checkpoints.mkdir(exist_ok=True)
 
     def _check_same(self, config: dict[str, Any]) -> None:
@@ -219,9 +183,7 @@ class RunFolder:
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
-        path = self.path / "metrics.jsonl"
-        with _writing(path), path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        append_line(self.path / "metrics.jsonl", json.dumps(record))
 
     def keep_metrics_until(self, epoch: int) -> None:
         """Drop the lines of later epochs, which will be trained again, and a line cut short by a kill."""
@@ -289,14 +251,6 @@ def differing_keys(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any,
         for key in keys
         for difference in differing_keys(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
     ]
-
-
-def read_json(path: Path) -> Any:
-    """Parsed JSON. Raises `RunError` if the file is missing or malformed."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from None
 
 
 def read_result(path: str | Path) -> RunResult:

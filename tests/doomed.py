@@ -1,12 +1,13 @@
 """Runs that are killed: one process that forks a child for each request, so that all is imported once.
 
-Reads lines of JSON {"run": arguments of datk.run, "kill": [event, number] or null} from its input; after each it
-writes the signal that ended the child (0 for none) or its error. The child is killed with SIGKILL
+Reads lines of JSON from its input, {"run": arguments of datk.run, "kill": [event, number] or null} or
+{"cli": arguments of datk}; after each it writes the signal or the exit code that ended the child. The child
+is killed with SIGKILL
 
-- at a `step`, or at an `epoch`, as reporters are told of it;
-- when a `setup`, that is before anything is trained;
-- while a file is written: `half FILE` with half of it written, `before FILE` with all of it but not yet in its
-  place, `after FILE` with the file in its place; the number counts the writes of that file.
+- at a `step` or after an `epoch`, as reporters are told of it;
+- at `setup`, that is before anything is trained;
+- while a file is written: `half FILE` with half of it written, `before FILE` with all of it but not yet in
+  its place, `after FILE` with the file in its place; the number counts the writes of that file.
 """
 
 import json
@@ -20,6 +21,7 @@ from pathlib import Path
 import torch
 
 import datk.experiment
+from datk import cli
 from datk.report import Reporter
 from datk.train import Trainer
 
@@ -73,6 +75,10 @@ def doom_writes(when, name, number):
 
 
 def child(request):
+    sys.stdout = sys.stderr  # the output is for the answers
+    if "cli" in request:
+        cli.main(request["cli"])
+        return
     event, number = request["kill"] or ("", 0)
     when, _, name = event.partition(" ")
     if event == "setup":

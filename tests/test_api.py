@@ -18,7 +18,7 @@ def test_the_api_returns_what_the_command_line_writes(tmp_path):
     flags = [
         "--pair", TOYS + "Toy", "--backbone", "mlp", "--align", "mmd,dann", "--reg", "fisher,entropy",
         "--epochs", "2", "--seed", "3", "--set", "align.dann.hidden=[4]", "--set", "reg.entropy.weight=0.1",
-        "--set", "pair.shift=2", "--set", "train.batch_size=16",
+        "--set", "pair.shift=2", "--set", "train.batch_size=16", "--device", "cpu",
     ]  # fmt: skip
     cli.main(["run", *flags, "--out", str(tmp_path / "cli")])
     result = datk.run(
@@ -28,6 +28,7 @@ def test_the_api_returns_what_the_command_line_writes(tmp_path):
         reg=["fisher", "entropy"],
         epochs=2,
         seed=3,
+        device="cpu",
         set={"reg.entropy.weight": 0.1, "train.batch_size": 16},
         out=tmp_path / "api",
     )
@@ -65,6 +66,7 @@ def test_a_run_leaves_the_callers_state_alone(fails, deterministic, tmp_path):
             align={"dann": {"hidden": [4]}, TOYS + "Centroid": {}},
             reg={TOYS + "NanAt": {"step": 3 if fails else 99}},
             epochs=2,
+            device="cpu",
             out=tmp_path / "run",
             set={"train.batch_size": 16, "train.deterministic": deterministic, "train.augment": "dihedral"},
         )

@@ -154,13 +154,9 @@ def write_arrays(folder, kind, dtype):
 
 
 def train(pair, out, **options):
-    settings = {"train.batch_size": 16, "train.augment": "dihedral", **options}
-    return datk.run(
-        pair=pair, backbone="deepmerge", align="dann", epochs=2, out=out, set={**settings, **SMALL}
-    )
-
-
-SMALL = {"align.dann.hidden": [4]}
+    settings = {"train.batch_size": 16, "train.augment": "dihedral", "align.dann.hidden": [4]}
+    settings |= {"device": "cpu", **options}
+    return datk.run(pair=pair, backbone="deepmerge", align="dann", epochs=2, out=out, set=settings)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
@@ -190,6 +186,15 @@ def test_the_weights_do_not_depend_on_where_the_rows_are(dtype, tmp_path, monkey
     assert len({result.weights_sha256 for result in results}) == 1
     assert len({result.data_sha256 for result in results}) == 1
     assert all(result.metrics == results[0].metrics for result in results)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_the_weights_do_not_depend_on_where_the_rows_are_on_a_gpu(tmp_path):
+    pair = write_arrays(tmp_path, "h5", "uint8")
+    memory = {"held": {}, "again": {}, "streamed": {"data.memory_gb": 1e-9}}
+    results = [train(pair, tmp_path / name, device="cuda", **options) for name, options in memory.items()]
+    assert len({result.weights_sha256 for result in results}) == 1
 
 
 @pytest.mark.parametrize("kind", ["npz", "npy", "h5"])

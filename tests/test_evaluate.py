@@ -62,7 +62,12 @@ def test_a_target_without_labels_has_no_scores(tmp_path):
     backbone, data = prepared(labelled=False)
     assert evaluate(backbone, data)["target"] == {}
     result = datk.run(
-        pair={"name": TOY, "labelled": False}, backbone="mlp", align="mmd", epochs=1, out=tmp_path / "run"
+        pair={"name": TOY, "labelled": False},
+        backbone="mlp",
+        align="mmd",
+        epochs=1,
+        device="cpu",
+        out=tmp_path / "run",
     )
     assert result.metrics["target"] == {}
     assert result.notes == ["toy data", "the target has no labels: nothing on the target could be scored"]
@@ -108,6 +113,7 @@ def test_more_than_two_classes(classes, tmp_path):
         align="mmd",
         reg=["fisher", "entropy"],
         epochs=15,
+        device="cpu",
         out=tmp_path / "run",
         set={"train.batch_size": 32, "train.lr": 0.01},
     )

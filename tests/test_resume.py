@@ -62,7 +62,11 @@ class Zygote:
 
     def run(self, arguments, out, kill=None, resume=False):
         """Run to the end, or until it is killed; the signal."""
-        request = {"run": {**arguments, "out": str(out), "resume": resume, "device": "cpu"}, "kill": kill}
+        run = {**arguments, "out": str(out), "resume": resume, "device": "cpu"}
+        return self.ask({"run": run, "kill": kill})
+
+    def ask(self, request):
+        """What ended the child that did as asked: a signal or an exit code."""
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
@@ -177,6 +181,13 @@ def test_a_complete_run_is_left_as_it_is(zygote, whole):
 def test_what_is_not_yet_trained_can_be_resumed(zygote, whole, tmp_path):
     """`--resume` on a folder that is not there starts the run, so that one command fits a queue."""
     assert zygote.run(EVERYTHING, tmp_path / "run", resume=True) == 0
+    check_same(tmp_path / "run", whole / "everything")
+
+
+def test_the_command_line_goes_on_with_the_options_of_the_run(zygote, whole, tmp_path):
+    out = str(tmp_path / "run")
+    assert zygote.run(EVERYTHING, out, ("step", 5)) == signal.SIGKILL
+    assert zygote.ask({"cli": ["run", "--resume", "--out", out, "--quiet"]}) == 0
     check_same(tmp_path / "run", whole / "everything")
 
 

@@ -8,7 +8,7 @@ import datk
 from datk.selection import RULES, Selection
 
 TOY = {"name": f"{Path(__file__).with_name('toys.py')}:Toy"}
-QUICK = {"train.batch_size": 16, "train.schedule": "constant"}
+QUICK = {"train.batch_size": 16, "train.schedule": "constant", "device": "cpu"}
 
 
 def kept(rule, losses, accuracies):

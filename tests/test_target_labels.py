@@ -28,6 +28,7 @@ def run(out, permutation, align, reg, **pair):
         align=align,
         reg=reg,
         epochs=2,
+        device="cpu",
         out=out / f"{permutation}-{pair.get('labelled', True)}",
         set={
             "train.batch_size": 16,
@@ -139,6 +140,7 @@ def caught(monkeypatch, tmp_path):
         align=TOYS + "Discrepancy",
         reg=["fisher"],
         epochs=1,
+        device="cpu",
         out=tmp_path / "run",
     )
     return found

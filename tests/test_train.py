@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import threading
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from datk.report import Reporter, Reporters
 from datk.rng import reproducible
 from datk.runs import RunFolder
 from datk.schedules import schedule
-from datk.trace import Trace
 from datk.train import Trainer
 
 TOYS = f"{Path(__file__).with_name('toys.py')}:"
@@ -55,6 +53,7 @@ def run(tmp_path, align="none", reg=None, name="run", epochs=2, backbone="mlp", 
         reg=reg,
         epochs=epochs,
         out=tmp_path / name,
+        device="cpu",
         set={"train.batch_size": 16, **{f"train.{key}": value for key, value in train.items()}},
     )
 
@@ -269,32 +268,6 @@ def test_reporters_are_told_of_every_step(tmp_path):
     assert steps.seen == [1, 2, 3, 4]
 
 
-def test_a_trace_means_phases_apart():
-    trace = Trace(steps_per_epoch=4)
-    trace.add(0, "a", ("x", "y"), torch.tensor([1.0, 10.0]))
-    trace.add(0, "b", ("x",), torch.tensor([5.0]))
-    trace.add(1, "a", ("x", "y"), torch.tensor([3.0, 20.0]))
-    trace.add(1, "b", ("x",), torch.tensor([7.0]))
-    assert trace.flush() == [
-        {"step": 2, "phase": "a", "loss": 17.0, "terms": {"x": 2.0, "y": 15.0}},
-        {"step": 2, "phase": "b", "loss": 6.0, "terms": {"x": 6.0}},
-    ]
-    assert trace.flush() == []
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_trace_names_the_first_wrong_step(value):
-    trace = Trace(steps_per_epoch=4)
-    trace.add(5, "a", ("x", "y"), torch.tensor([1.0, 1.0]))
-    trace.add(6, "a", ("x", "y"), torch.tensor([1.0, 1.0]))
-    trace.add(6, "b", ("x", "y"), torch.tensor([1.0, value]))
-    trace.add(7, "a", ("x", "y"), torch.tensor([value, value]))
-    with pytest.raises(
-        RunError, match=rf"loss term 'y' became {value} at step 7 \(epoch 2\); epoch 1 is kept"
-    ):
-        trace.flush()
-
-
 # --- when it goes wrong --------------------------------------------------------------------------------
 
 
@@ -341,6 +314,7 @@ def test_a_run_that_fails_leaves_no_thread_and_no_setting(tmp_path):
             align="mmd",
             reg={TOYS + "NanAt": {"step": 2}},
             out="run",
+            device="cpu",
             set={"data.memory_gb": 1e-9, "train.batch_size": 8, "train.log_every": 1},
         )
     assert "at step 2" in str(failure.value)

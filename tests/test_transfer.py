@@ -33,6 +33,7 @@ def run(folder, pair=None, align="mmd", reg=(), backbone="mlp", train=None, **ar
         reg=reg,
         epochs=2,
         out=folder,
+        device="cpu",
         set={"train.batch_size": 16, **(train or {})},
         **arguments,
     )

@@ -34,7 +34,7 @@ class Light(Protocol):
     """Something that shines in each of N images."""
 
     def at(self, distance: float) -> "Light":
-        """The same thing `distance` times as far away: smaller and fainter, of the same surface brightness."""
+        """The same thing `distance` times as far away: smaller, fainter, of the same surface brightness."""
 
     def image(self, seeing: Sequence[float], pixels: int) -> Tensor:
         """Its noiseless images [N, BANDS, pixels, pixels]."""
@@ -52,9 +52,11 @@ class Bodies:
     """Standard deviation in pixels, [N, B]."""
 
     def at(self, distance: float) -> "Bodies":
+        """Farther away."""
         return Bodies(self.place / distance, self.flux / distance**2, self.size / distance)
 
     def image(self, seeing: Sequence[float], pixels: int) -> Tensor:
+        """Noiseless images."""
         bands = []
         for flux, blur in zip(self.flux, seeing, strict=True):
             spread = (self.size**2 + blur**2).sqrt()
@@ -68,16 +70,18 @@ class Swarms:
     """D swarms of S equal stars in each image, counted into pixels and then blurred."""
 
     place: Tensor
-    """Row and column from the middle of the image in pixels, [2, N, D, S]; stars outside the image are lost."""
+    """Row and column from the middle of the image in pixels, [2, N, D, S]; stars outside are lost."""
     flux: Tensor
     """Of a whole swarm, [BANDS, N, D]."""
     size: float
     """Standard deviation of one star's light in pixels."""
 
     def at(self, distance: float) -> "Swarms":
+        """Farther away."""
         return Swarms(self.place / distance, self.flux / distance**2, self.size / distance)
 
     def image(self, seeing: Sequence[float], pixels: int) -> Tensor:
+        """Noiseless images."""
         _, n, d, stars = self.place.shape
         # A frame one pixel wide catches the stars outside.
         wide = pixels + 2
