@@ -18,11 +18,11 @@ __all__ = ["Systems", "field_objects", "make_systems"]
 STARS, KNOTS = 2400, 24
 """Of each disc: samples of its old stars, and star-forming knots."""
 
-CHANCE_COMPANIONS = 0.25
+CHANCE_COMPANIONS = 0.2
 """Share of the undisturbed galaxies that have a companion on the sky."""
 
 MEDIAN_FLUX, FLUX_SCATTER = 20000.0, 0.4
-MEDIAN_SCALE, SCALE_SCATTER = 3.8, 0.25
+MEDIAN_SCALE, SCALE_SCATTER = 4.4, 0.25
 """Scale length of a primary's disc in pixels, and the scatter of its logarithm."""
 
 BULGE_PROFILE = ((0.1, 0.09), (0.3, 0.23), (0.8, 0.33), (2.2, 0.35))
