@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from datk.errors import DataError
 from datk.interfaces import Array, DomainPair, PairInfo, Samples
-from datk.rows import chunks, len_rows, storable
+from datk.rows import chunks, storable
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def inspect_pair(pair: DomainPair) -> Inspected:
         raise DataError(_difference(shapes["source"], shapes["target"]))
     if pair.shared_groups and (pair.source.groups is None or pair.target.groups is None):
         raise DataError("groups can be shared only if both domains have groups; give both, or share none")
-    _check_labels(pair.source_labels, len_rows(pair.source.x), pair.classes)
+    _check_labels(pair.source_labels, pair.source.x.shape[0], pair.classes)
     digest.update(np.ascontiguousarray(pair.source_labels, dtype=np.int64).tobytes())
     return Inspected(PairInfo(shapes["source"], tuple(pair.classes)), digest.hexdigest())
 

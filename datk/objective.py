@@ -1,6 +1,7 @@
 """Backbone and loss terms as one module: from two batches to the terms of the loss."""
 
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -58,25 +59,19 @@ class Objective(nn.Module):
             model = ModelInfo(pair.classes, _layer_shapes(backbone, pair.shape), source_size, target_size)
             chosen_terms = (*experiment.align, *experiment.reg)
             self.terms = nn.ModuleDict({_key(chosen): build(chosen, model) for chosen in chosen_terms})
-        self.names = [chosen.label for chosen in chosen_terms]
-        self.phases = _phases(self._losses())
-        for chosen in (experiment.backbone, *chosen_terms):
-            check_groups(
-                chosen.label, self.backbone if chosen is experiment.backbone else self.terms[_key(chosen)]
-            )
-
-    def _losses(self) -> list[LossTerm]:
-        return [term for term in self.terms.values() if isinstance(term, LossTerm)]
-
-    @property
-    def losses(self) -> dict[str, LossTerm]:
+        self.losses: dict[str, LossTerm] = {
+            c.label: cast(LossTerm, self.terms[_key(c)]) for c in chosen_terms
+        }
         """The terms by name."""
-        return dict(zip(self.names, self._losses(), strict=True))
+        self.phases = _phases(self.losses.values())
+        check_groups(experiment.backbone.label, backbone)
+        for name, term in self.losses.items():
+            check_groups(name, term)
 
     @property
     def needs_target(self) -> bool:
         """Whether any term looks at the target."""
-        return any(term.needs_target for term in self._losses())
+        return any(term.needs_target for term in self.losses.values())
 
     def groups(self) -> list[tuple[str, ParamGroup]]:
         """All parameter groups with their owner: trunk, head or terms."""
@@ -87,7 +82,7 @@ class Objective(nn.Module):
                 params = [p for p in group.params if (id(p) in head) == (owner == "head")]
                 if params:
                     groups.append((owner, ParamGroup(params, group.lr_mult, group.weight_decay)))
-        groups += [("terms", group) for term in self._losses() for group in term.param_groups()]
+        groups += [("terms", group) for term in self.losses.values() for group in term.param_groups()]
         return groups
 
     def views(self, source: SourceBatch, target: TargetBatch) -> tuple[SourceView, TargetView]:

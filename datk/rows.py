@@ -73,15 +73,10 @@ def storable(x: npt.ArrayLike) -> npt.NDArray[Any]:
     return np.require(array, dtype=kept, requirements=("C", "W"))
 
 
-def len_rows(x: Array) -> int:
-    """Number of rows."""
-    return x.shape[0]
-
-
 def chunks(x: Array, rows: npt.NDArray[np.int64] | None = None) -> Iterator[tuple[int, npt.NDArray[Any]]]:
     """Pieces of bounded size: (position of the first row, [n, *shape]); of the given rows, else of all."""
     size = max(1, CHUNK_BYTES // max(1, 8 * math.prod(x.shape[1:])))
-    total = len_rows(x) if rows is None else len(rows)
+    total = x.shape[0] if rows is None else len(rows)
     for start in range(0, total, size):
         stop = min(start + size, total)
         yield start, np.asarray(x[start:stop] if rows is None else x[rows[start:stop]])
