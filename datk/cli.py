@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from datk import __version__, plugins
+from datk.cli_data import data
 from datk.errors import ConfigError, DatkError, PluginError, did_you_mean
 
 Command = Callable[..., Any]
@@ -273,6 +274,9 @@ def config_show(
         selectors["seed"] = seeds[0]
     experiment = resolve(recipe=recipe, config=config, selectors=selectors, overrides=overrides)
     click.echo(config_toml(experiment), nl=False)
+
+
+cli.add_command(data)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

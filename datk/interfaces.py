@@ -26,6 +26,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from datk.records import Record
+
 __all__ = [
     "AlignmentLoss",
     "Array",
@@ -315,6 +317,8 @@ class DomainPair(ABC):
     """[N] class number of each source row."""
     shared_groups: bool = False
     """True if equal group numbers in the two domains mean the same object."""
+    record: ClassVar[Record | None] = None
+    """Published data that the pair needs, which `datk data fetch` brings."""
     notes: tuple[str, ...] = ()
     """What everybody who reads a result must know, for instance that the data are synthetic."""
 

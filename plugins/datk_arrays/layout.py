@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datk.errors import DataError
-from datk_arrays.readers import StoredArray
+from datk.readers import StoredArray
 
 Layout = Literal["auto", "nchw", "nhwc", "features"]
 

@@ -9,7 +9,7 @@ from datk.errors import ConfigError, DataError
 from datk.interfaces import Array, ComponentConfig, DomainPair, Samples
 from datk_arrays.labels import Column, class_numbers, clean_column, flags, group_numbers
 from datk_arrays.layout import ChannelsFirst, Layout, channels_first, find_layout
-from datk_arrays.readers import StoredArray, open_array
+from datk.readers import StoredArray, open_array
 
 
 class ArraysConfig(ComponentConfig):

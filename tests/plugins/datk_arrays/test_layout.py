@@ -3,7 +3,7 @@ import pytest
 
 from datk.errors import DataError
 from datk_arrays.layout import ChannelsFirst, channels_first, find_layout
-from datk_arrays.readers import StoredArray
+from datk.readers import StoredArray
 
 
 @pytest.mark.parametrize(

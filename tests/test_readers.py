@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from datk.errors import DataError
-from datk_arrays.readers import open_array
+from datk.readers import open_array
 
 X = np.arange(20 * 3 * 4 * 5, dtype=np.float32).reshape(20, 3, 4, 5)
 
