@@ -16,6 +16,7 @@ from datk.errors import ConfigError, PluginError, did_you_mean
 from datk.interfaces import AlignmentLoss, Backbone, ComponentConfig, DomainPair, Regularizer
 from datk.layers import Options
 from datk.plugins import Plugin
+from datk.splits import Rule
 
 BASES: dict[plugins.Kind, type[Any]] = {
     "pair": DomainPair,
@@ -78,8 +79,18 @@ class TrainConfig(ComponentConfig):
     cycle_length: float = Field(8, gt=0)
     """Epochs of a cycle of the triangle; a triangle takes 0.9 of it."""
 
-    augment: Literal["none", "dihedral"] = "none"
-    """Random flips and quarter turns of the training images of both domains."""
+    augment: Literal["none", "dihedral", "rotate-zoom"] = "none"
+    """What is done at random to the training images of both domains: nothing; flips and quarter turns; or
+    flips, rotation by any angle and zoom, where what lies outside an image is filled with its mirror image:
+    constant corners could give a class away."""
+
+    zoom: tuple[float, float] = (0.9, 1.1)
+    """Least and largest magnification of augment=rotate-zoom."""
+
+    balance: int | None = Field(None, ge=1)
+    """Source rows of each class in an epoch: a class with fewer is repeated, each time augmented anew, of one
+    with more each epoch takes another part. All rows once if not given. The target, whose labels are unknown,
+    is never balanced."""
 
     select: Literal["source-validation-loss", "source-validation-accuracy", "last"] = "source-validation-loss"
     """Which epoch's weights are kept. No rule looks at target labels."""
@@ -97,6 +108,12 @@ class TrainConfig(ComponentConfig):
     def _betas_are_rates(self) -> "TrainConfig":
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError("betas must lie in [0, 1)")
+        return self
+
+    @model_validator(mode="after")
+    def _zoom_is_a_range(self) -> "TrainConfig":
+        if not 0.5 <= self.zoom[0] <= self.zoom[1] <= 2:
+            raise ValueError("zoom must be two factors in increasing order between 0.5 and 2")
         return self
 
 
@@ -117,6 +134,9 @@ class RunConfig(BaseModel):
     """Regularizers by name, each with its options."""
     data: DataConfig = DataConfig()
     """How the data are split and held."""
+    split: Rule = "grouped"
+    """How rows are dealt to training, validation and test: by object, or by single images as in the code of
+    DeepMerge II, which puts views of one object on both sides and so flatters the scores."""
     train: TrainConfig = TrainConfig()
     """How the model is trained."""
     init: str | None = None
@@ -127,6 +147,14 @@ class RunConfig(BaseModel):
     """Seed of every random draw."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
+
+    @model_validator(mode="after")
+    def _inherits_from_somewhere(self) -> "RunConfig":
+        if self.init_normalization == "inherited" and self.init is None:
+            raise ValueError(
+                "init_normalization=inherited takes the constants of another run: name it by --init"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -180,7 +208,7 @@ def _explained(model: type[BaseModel], fault: ErrorDetails, section: str) -> str
     if fault["type"] == "missing":
         return f"option '{location}' must be given"
     if fault["type"] == "value_error":
-        return f"{location}: {fault['ctx']['error']}"
+        return f"{location}: {fault['ctx']['error']}".removeprefix(": ")
     if fault["type"] in ("tuple_type", "list_type"):
         return f"{location} must be a list, written [a, b] (got {_shortened(fault['input'])})"
     reason = re.sub(r"^\w+ should", "must", fault["msg"]).replace(" after validation", "")

@@ -11,14 +11,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from datk.augment import augmentation
 from datk.config import DataConfig, TrainConfig
 from datk.errors import ConfigError, DataError
 from datk.inspection import inspect_pair
 from datk.interfaces import DomainPair, PairInfo, Samples, SourceBatch, TargetBatch
 from datk.normalize import Standardize
 from datk.rows import Rows, open_rows
-from datk.sampling import dihedral, dihedral_codes, epoch_batches, steps_per_epoch, stream_batches
-from datk.splits import Split, Splits, split_pair
+from datk.sampling import balanced_rows, epoch_batches, steps_per_epoch, stream_batches
+from datk.splits import Rule, Split, Splits, split_pair
 
 EVALUATION_BATCH = 256
 
@@ -61,29 +62,34 @@ class TrainingData:
         labels = torch.from_numpy(source_labels.astype(np.int64))
         self.labels = labels[torch.from_numpy(source.split.train)].to(source.device)
         self.validation_labels = labels[torch.from_numpy(source.split.validation)]
-        self.augment = config.augment != "none"
+        self.augmentation = augmentation(config)
+        self.balance = config.balance
         self.seed = seed
         self.source_size, self.target_size = len(source.split.train), len(target.split.train)
-        self.source_batch = min(config.batch_size, self.source_size)
+        self.epoch_size = self.source_size
+        if config.balance is not None:
+            self.epoch_size = config.balance * len(self.labels.unique())
+        self.source_batch = min(config.batch_size, self.epoch_size)
         self.target_batch = min(config.batch_size, self.target_size)
-        self.steps = steps_per_epoch(self.source_size, self.source_batch)
+        self.steps = steps_per_epoch(self.epoch_size, self.source_batch)
 
     def _read(self, domain: Domain, index: Tensor, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Augmented, standardised batches of the training rows at index [steps, B], each with its index."""
         positions = index.to(domain.device)
-        codes = None
-        if self.augment:
-            codes = dihedral_codes(index.shape, self.seed, domain.name, epoch).to(domain.device)
+        drawn = None
+        if self.augmentation is not None:
+            drawn = self.augmentation.draw(index.shape, self.seed, domain.name, epoch).to(domain.device)
         plan = torch.from_numpy(domain.split.train)[index]
         for step, x in enumerate(domain.rows.batches(plan)):
-            if codes is not None:
-                x = dihedral(x, codes[step])
+            if self.augmentation is not None and drawn is not None:
+                x = self.augmentation.apply(x, drawn[step])
             yield domain.standardize(x), positions[step]
 
     def batches(
         self, epoch: int, with_target: bool = True
     ) -> Generator[tuple[SourceBatch, TargetBatch], None, None]:
-        """The batches of an epoch (from 0): every source row once, as many batches of the target.
+        """The batches of an epoch (from 0): every source row once, or as many of each class as
+        `train.balance` says; as many batches of the target.
 
         Without target its batches are empty, and the target is not read.
         """
@@ -91,7 +97,9 @@ class TrainingData:
         if with_target:
             stream = stream_batches(self.target_size, self.target_batch, self.steps, self.seed, epoch)
             target = self._read(self.target, stream, epoch)
-        order = epoch_batches(self.source_size, self.source_batch, self.seed, epoch)
+        order = epoch_batches(self.epoch_size, self.source_batch, self.seed, epoch)
+        if self.balance is not None:
+            order = balanced_rows(self.labels.cpu(), self.balance, self.seed, epoch)[order]
         for x, index in self._read(self.source, order, epoch):
             x_target, index_target = next(target) if target else (x[:0], index[:0])
             yield SourceBatch(x, self.labels[index], index), TargetBatch(x_target, index_target)
@@ -129,6 +137,7 @@ def prepare(
     seed: int,
     device: torch.device,
     constants: dict[str, Tensor] | None = None,
+    split: Rule = "grouped",
 ) -> Dataset:
     """Check a pair, split it, and fit the standardisation on its training rows.
 
@@ -143,7 +152,7 @@ def prepare(
     if train.augment != "none" and len(inspected.info.shape) != 3:
         raise ConfigError(f"train.augment={train.augment} needs images; the samples are feature vectors")
     split_seed = seed if data.split_seed is None else data.split_seed
-    splits = split_pair(pair.source, pair.target, pair.shared_groups, data.fractions, split_seed)
+    splits = split_pair(pair.source, pair.target, pair.shared_groups, data.fractions, split_seed, split)
     if len(present := np.unique(pair.source_labels[splits.source.train])) < 2:
         raise DataError(
             f"the source's training rows are all '{pair.classes[present[0]]}' with split seed {split_seed}; "

@@ -134,7 +134,7 @@ def execute(
             inherited = (
                 initial.standardizers if initial and config.init_normalization == "inherited" else None
             )
-            data = prepare(pair, config.data, config.train, config.seed, device, inherited)
+            data = prepare(pair, config.data, config.train, config.seed, device, inherited, config.split)
             training = data.training
             objective = Objective(
                 experiment, data.info, training.source_size, training.target_size, config.seed
@@ -159,7 +159,8 @@ def _train_and_evaluate(
     steps = config.train.epochs * data.training.steps
     report.tell("started", _title(experiment), config.train.epochs, steps)
     try:
-        for note in data.pair.notes:
+        notes = [*data.pair.notes, *data.splits.notes]
+        for note in notes:
             report.tell("note", note)
         trainer = Trainer(
             objective,
@@ -175,7 +176,6 @@ def _train_and_evaluate(
         weights = trainer.load_selected()
         metrics = evaluate(objective.backbone, data)
         hooks.notify("evaluated", folder=folder.path, metrics=metrics)
-        notes = list(data.pair.notes)
         if not metrics["target"]:
             notes.append("the target has no labels: nothing on the target could be scored")
             report.tell("note", notes[-1])

@@ -1,15 +1,18 @@
 """Training, validation and test rows of both domains. Objects are never split; labels are not looked at."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from datk.errors import DataError
+from datk.errors import ConfigError, DataError
 from datk.interfaces import Samples
 from datk.rng import numpy_generator
 
 Rows = npt.NDArray[np.int64]
+Fractions = tuple[float, float, float]
+Rule = Literal["grouped", "paper"]
 PARTS = ("train", "validation", "test")
 
 
@@ -29,7 +32,10 @@ class Splits:
     source: Split
     target: Split
     rule: str
-    """`random`, or `grouped` where rows belong to objects; `+fixed-test` if the pair names the test rows."""
+    """`random`, or `grouped` where rows belong to objects; `+fixed-test` if the pair names the test rows;
+    `paper` for DeepMerge II's split, which parts objects."""
+    notes: tuple[str, ...] = ()
+    """What everybody who reads a result must know."""
 
     def arrays(self) -> dict[str, Rows]:
         """Row numbers by `domain_part`, for the run's record."""
@@ -41,21 +47,34 @@ class Splits:
 
 
 def split_pair(
-    source: Samples, target: Samples, shared_groups: bool, fractions: tuple[float, float, float], seed: int
+    source: Samples,
+    target: Samples,
+    shared_groups: bool,
+    fractions: Fractions,
+    seed: int,
+    rule: Rule = "grouped",
 ) -> Splits:
     """Split both domains by object; jointly where both show the same objects (`shared_groups`).
 
     Objects are shuffled and dealt to training, validation and test until each has its share of the rows. Rows
     without groups are objects of their own. Target labels play no part, nor do those of the source.
 
+    Args:
+        rule: "paper" deals single images instead, each domain by itself, as the code of DeepMerge II
+            (Ciprijanovic et al. 2021) does: views of one object come to lie on both sides.
+
     Raises:
         DataError: if a part would be empty, or if fixed test rows would put an object into two parts.
+        ConfigError: if the rule is "paper" and the pair fixes its test rows.
     """
     domains = {"source": source, "target": target}
-    groups = {
-        name: np.arange(samples.x.shape[0]) if samples.groups is None else np.asarray(samples.groups)
-        for name, samples in domains.items()
-    }
+    fixed = any(samples.test is not None for samples in domains.values())
+    if rule == "paper":
+        if fixed:
+            raise ConfigError("split=paper deals all rows anew, but the pair fixes its test rows")
+        parts = {name: _deal_images(name, samples, fractions, seed) for name, samples in domains.items()}
+        return Splits(parts["source"], parts["target"], rule, _copies(domains, parts, shared_groups))
+    groups = {name: _groups(samples) for name, samples in domains.items()}
     if shared_groups:
         joint = _deal(domains, groups, fractions, seed, "split")
     else:
@@ -63,15 +82,42 @@ def split_pair(
         for name, samples in domains.items():
             joint |= _deal({name: samples}, groups, fractions, seed, f"split-{name}")
     grouped = shared_groups or any(samples.groups is not None for samples in domains.values())
-    fixed = any(samples.test is not None for samples in domains.values())
-    rule = ("grouped" if grouped else "random") + ("+fixed-test" if fixed else "")
-    return Splits(joint["source"], joint["target"], rule)
+    made_by = ("grouped" if grouped else "random") + ("+fixed-test" if fixed else "")
+    return Splits(joint["source"], joint["target"], made_by)
+
+
+def _groups(samples: Samples) -> Rows:
+    return np.arange(samples.x.shape[0]) if samples.groups is None else np.asarray(samples.groups)
+
+
+def _deal_images(name: str, samples: Samples, fractions: Fractions, seed: int) -> Split:
+    """A random 70/10/20 of the rows, cut where the paper's code cuts: at floor(0.7 N) and floor(0.8 N)."""
+    rows = samples.x.shape[0]
+    order = numpy_generator(seed, f"split-{name}").permutation(rows)
+    train, validation, _ = fractions
+    ends = [int(round(share, 9) * rows) for share in (train, train + validation)]
+    parts = [np.sort(part) for part in np.split(order, ends)]
+    _refuse_empty(name, parts, rows, "rows")
+    return Split(*parts)
+
+
+def _copies(domains: dict[str, Samples], parts: dict[str, Split], shared_groups: bool) -> tuple[str, ...]:
+    """How many test rows show an object that some training row shows too."""
+    if all(samples.groups is None for samples in domains.values()):
+        return ("split by single images, because of split=paper: views of one object may be on both sides",)
+    groups = {name: _groups(samples) for name, samples in domains.items()}
+    trained = {name: groups[name][parts[name].train] for name in domains}
+    if shared_groups:
+        trained = dict.fromkeys(domains, np.concatenate(list(trained.values())))
+    seen = {name: np.isin(groups[name][parts[name].test], trained[name]).mean() for name in domains}
+    shares = " and ".join(f"{share:.0%} of the {name}'s" for name, share in seen.items())
+    return (f"{shares} test rows show an object that training saw too, because of split=paper",)
 
 
 def _deal(
     domains: dict[str, Samples],
     groups: dict[str, Rows],
-    fractions: tuple[float, float, float],
+    fractions: Fractions,
     seed: int,
     name: str,
 ) -> dict[str, Split]:
@@ -93,15 +139,18 @@ def _deal(
         rows = part_of_rows[start : start + len(groups[domain])]
         start += len(rows)
         parts = [np.flatnonzero(rows == part) for part in range(3)]
-        for part, indices in zip(PARTS, parts, strict=True):
-            if len(indices) == 0:
-                raise DataError(
-                    f"the {part} split of the {domain} is empty: {len(rows)} rows in "
-                    f"{len(np.unique(groups[domain]))} objects; give more "
-                    "data, other data.fractions, or other test masks"
-                )
+        _refuse_empty(domain, parts, len(rows), f"rows in {len(np.unique(groups[domain]))} objects")
         splits[domain] = Split(*parts)
     return splits
+
+
+def _refuse_empty(domain: str, parts: list[Rows], rows: int, what: str) -> None:
+    for part, indices in zip(PARTS, parts, strict=True):
+        if len(indices) == 0:
+            raise DataError(
+                f"the {part} split of the {domain} is empty: {rows} {what}; give more data, "
+                "other data.fractions, or other test masks"
+            )
 
 
 def _ends(reached: Rows, shares: list[float]) -> list[int]:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import datk
-from datk import sampling
+from datk.augment import dihedral
 from datk.config import DataConfig, TrainConfig, resolve
 from datk.data import prepare
 from datk.errors import ConfigError, DataError
@@ -95,10 +95,38 @@ def test_only_training_batches_are_augmented():
         assert torch.equal(source.index, source_moved.index)
         for x, x_moved in ((source.x, source_moved.x), (target.x, target_moved.x)):
             for image, image_moved in zip(x, x_moved, strict=True):
-                eight = sampling.dihedral(image.expand(8, -1, -1, -1), torch.arange(8))
+                eight = dihedral(image.expand(8, -1, -1, -1), torch.arange(8))
                 (code,) = [k for k in range(8) if torch.equal(eight[k], image_moved)]
                 codes.add(code)
     assert codes == set(range(8))
+
+
+def test_rotated_images_are_training_images_only():
+    plain = dataset(shape=(2, 16, 16)).training
+    moved = dataset({"augment": "rotate-zoom"}, shape=(2, 16, 16)).training
+    for part in ("validation", "test"):
+        rows = getattr(plain.source.split, part)
+        assert torch.equal(*(torch.cat(list(data.source.in_order(rows))) for data in (plain, moved)))
+    (source, target), (source_moved, target_moved) = (next(data.batches(0)) for data in (plain, moved))
+    for x, x_moved in ((source.x, source_moved.x), (target.x, target_moved.x)):
+        assert x.shape == x_moved.shape
+        assert not torch.isclose(x, x_moved).flatten(1).all(dim=1).any()
+
+
+@pytest.mark.parametrize("per_class", [7, 100])
+def test_balanced_epochs_hold_as_many_rows_of_each_class(per_class):
+    pair = dataset(source_rows=90).pair
+    pair.source_labels = (np.arange(90) < 12).astype(np.int64)
+    config = TrainConfig(balance=per_class, batch_size=10)
+    data = prepare(pair, DataConfig(), config, 0, CPU).training
+    seen = torch.zeros(data.source_size)
+    for epoch in range(3):
+        labels = torch.cat([source.y for source, _ in data.batches(epoch)])[: data.epoch_size]
+        assert torch.bincount(labels).tolist() == [per_class, per_class]
+        seen[torch.cat([source.index for source, _ in data.batches(epoch)])] += 1
+    assert data.steps == -(-2 * per_class // 10)
+    if per_class == 100:
+        assert (seen > 0).all()
 
 
 def test_vectors_cannot_be_augmented():

@@ -44,6 +44,16 @@ def test_a_seed_gives_the_same_weights_again(tmp_path):
     assert other.data_sha256 == first.data_sha256
 
 
+def test_the_papers_split_is_stamped_on_the_result(tmp_path):
+    grouped_toy = {"name": TOYS + "Toy", "groups": "own"}
+    grouped = run(tmp_path / "grouped", pair=grouped_toy)
+    paper = run(tmp_path / "paper", pair=grouped_toy, split="paper")
+    assert (grouped.split, paper.split) == ("grouped", "paper")
+    assert not any("split=paper" in note for note in grouped.notes)
+    assert any("training saw too, because of split=paper" in note for note in paper.notes)
+    assert "split=paper" in (tmp_path / "paper" / "log.txt").read_text()
+
+
 def test_the_split_has_a_seed_of_its_own(tmp_path):
     folders = [tmp_path / name for name in "abc"]
     run(folders[0], seed=0, data={"split_seed": 5})

@@ -1,12 +1,10 @@
-"""Batches: which rows a step sees, and the symmetries of the square."""
+"""Which rows a step sees."""
 
-import numpy as np
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datk.sampling import dihedral, dihedral_codes, epoch_batches, steps_per_epoch, stream_batches
+from datk.sampling import balanced_rows, epoch_batches, steps_per_epoch, stream_batches
 
 rows, batches = st.integers(1, 300), st.integers(1, 64)
 epochs, seeds = st.integers(0, 50), st.integers(0, 2**40)
@@ -42,52 +40,21 @@ def test_the_target_stream_goes_on_over_epochs():
     assert torch.equal(short, stream_batches(17, 5, 18, 0, 0))
 
 
-def numpy_symmetry(image, code):
-    """The same symmetry in NumPy, of one image [C, H, W]."""
-    if code & 1:
-        image = np.flip(image, axis=2)
-    if code & 2:
-        image = np.flip(image, axis=1)
-    return np.swapaxes(image, 1, 2) if code & 4 and image.shape[1] == image.shape[2] else image
+@given(st.lists(st.integers(1, 40), min_size=2, max_size=4), st.integers(1, 60), seeds, st.integers(1, 5))
+def test_classes_are_balanced_and_their_rows_drawn_alike(counts, per_class, seed, epoch_count):
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    drawn = torch.stack([balanced_rows(labels, per_class, seed, epoch) for epoch in range(epoch_count)])
+    assert drawn.shape == (epoch_count, len(counts) * per_class)
+    for line in drawn:
+        assert torch.bincount(labels[line]).tolist() == [per_class] * len(counts)
+    often = torch.bincount(drawn.flatten(), minlength=len(labels))
+    for label in range(len(counts)):
+        of_class = often[labels == label]
+        assert of_class.max() - of_class.min() <= 1
 
 
-@pytest.mark.parametrize("size", [(7, 7), (4, 4), (5, 8), (1, 3)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8, torch.float16])
-def test_dihedral_is_exact(size, dtype):
-    x = torch.arange(8 * 3 * size[0] * size[1]).view(8, 3, *size).to(dtype)
-    moved = dihedral(x, torch.arange(8))
-    assert moved.shape == x.shape
-    assert moved.dtype == dtype
-    assert moved.is_contiguous()
-    for code in range(8):
-        np.testing.assert_array_equal(moved[code].numpy(), numpy_symmetry(x[code].numpy(), code))
-
-
-def test_the_eight_codes_are_the_eight_symmetries():
-    image = np.arange(9).reshape(1, 3, 3)
-    turns = [np.rot90(image, k, axes=(1, 2)) for k in range(4)]
-    expected = {turn.tobytes() for turn in turns} | {np.flip(turn, axis=2).tobytes() for turn in turns}
-    moved = dihedral(torch.from_numpy(image).expand(8, 1, 3, 3), torch.arange(8))
-    assert len(expected) == 8
-    assert {image.numpy().tobytes() for image in moved} == expected
-
-
-def test_an_image_that_is_not_square_has_four_symmetries():
-    moved = dihedral(torch.arange(6).view(1, 1, 2, 3).expand(8, 1, 2, 3), torch.arange(8))
-    assert len({image.numpy().tobytes() for image in moved}) == 4
-
-
-def test_all_symmetries_occur_alike():
-    codes = dihedral_codes((40, 100), 0, "source", 0)
-    counts = torch.bincount(codes.flatten(), minlength=8)
-    assert len(counts) == 8
-    assert (counts - 500).abs().max() < 5 * 500**0.5
-
-
-def test_domains_epochs_and_seeds_draw_their_own_symmetries():
-    drawn = [
-        dihedral_codes((2, 20), *arguments)
-        for arguments in ((0, "source", 0), (0, "target", 0), (0, "source", 1), (1, "source", 0))
-    ]
-    assert len({tuple(codes.flatten().tolist()) for codes in drawn}) == 4
-    assert torch.equal(drawn[0], dihedral_codes((2, 20), 0, "source", 0))
+def test_balanced_epochs_differ_and_can_be_repeated():
+    labels = torch.arange(40) % 2
+    first, again, other = (balanced_rows(labels, 10, 0, epoch) for epoch in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datk.config import resolve
-from datk.errors import DataError
+from datk.errors import ConfigError, DataError
 from datk.interfaces import Samples
 from datk.splits import PARTS, split_pair
 
@@ -155,6 +155,53 @@ def test_all_rows_in_the_test_split_are_refused():
 def test_an_empty_part_is_refused(rows):
     with pytest.raises(DataError, match=f"split of the target is empty: {rows} rows"):
         split_pair(samples(100), samples(rows), False, SHARES, 0)
+
+
+@given(st.integers(20, 3000), st.integers(20, 3000), st.integers(0, 2**40))
+def test_the_papers_split_deals_single_images_and_cuts_where_it_cuts(of_source, of_target, seed):
+    groups = np.zeros(of_source, dtype=np.int64)
+    splits = split_pair(samples(of_source, groups), samples(of_target), False, SHARES, seed, "paper")
+    for split, rows in ((splits.source, of_source), (splits.target, of_target)):
+        check_whole(split, rows)
+        sizes = [len(part) for part in parts(split)]
+        assert sizes == [rows * 7 // 10, rows * 8 // 10 - rows * 7 // 10, rows - rows * 8 // 10]
+    assert splits.rule == "paper"
+
+
+def test_the_papers_split_has_the_papers_sizes_and_says_what_it_does():
+    groups = np.arange(15426) // 20
+    both = samples(15426, groups)
+    splits = split_pair(both, both, True, SHARES, 1, "paper")
+    assert [len(part) for part in parts(splits.source)] == [10798, 1542, 3086]
+    assert not np.array_equal(splits.source.test, splits.target.test)
+    (note,) = splits.notes
+    assert note.startswith("100% of the source's and 100% of the target's test rows show an object")
+    assert split_pair(both, both, True, SHARES, 1).notes == ()
+
+
+def test_the_share_of_copies_in_the_papers_split_is_counted():
+    rows = 4000
+    splits = split_pair(samples(rows, np.arange(rows) // 2), samples(rows), False, SHARES, 0, "paper")
+    pairs = np.arange(rows) // 2
+    expected = np.isin(pairs[splits.source.test], pairs[splits.source.train]).mean()
+    assert 0.65 < expected < 0.75
+    assert splits.notes[0].startswith(f"{expected:.0%} of the source's and 0% of the target's")
+
+
+def test_the_papers_split_of_ungrouped_rows_warns_all_the_same():
+    (note,) = split_pair(samples(50), samples(50), False, SHARES, 0, "paper").notes
+    assert "views of one object may be on both sides" in note
+
+
+def test_the_papers_split_refuses_fixed_test_rows():
+    fixed = samples(50, test=np.arange(50) < 10)
+    with pytest.raises(ConfigError, match="split=paper deals all rows anew"):
+        split_pair(fixed, samples(50), False, SHARES, 0, "paper")
+
+
+def test_the_papers_split_of_next_to_nothing_is_refused():
+    with pytest.raises(DataError, match="the validation split of the target is empty: 3 rows"):
+        split_pair(samples(50), samples(3), False, SHARES, 0, "paper")
 
 
 def frdeep(folder, **options):

@@ -138,6 +138,11 @@ def test_other_samples_are_refused(earlier, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_there_is_nothing_to_inherit_without_another_run(tmp_path):
+    with pytest.raises(ConfigError, match=r"^init_normalization=inherited .* name it by --init"):
+        run(tmp_path / "run", train={"init_normalization": "inherited"})
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(RunError, match=r"--init .*nowhere: no such run folder"):
         load_initial(tmp_path / "nowhere")

@@ -40,22 +40,34 @@ def find_layout(shape: tuple[int, ...], layout: Layout, name: str) -> Layout:
     )
 
 
-def channels_first(x: npt.NDArray[Any], layout: Layout) -> npt.NDArray[Any]:
-    """A view [N, C, H, W] of images, with an axis of one channel added to [N, H, W]; features as they are."""
+def channels_first(x: npt.NDArray[Any], layout: Layout, crop: int | None = None) -> npt.NDArray[Any]:
+    """A view [N, C, H, W] of images, with an axis of one channel added to [N, H, W]; features as they are.
+
+    crop: height and width that are kept about the middle; all if None.
+    """
     if x.ndim == 3:
-        return x[:, None]
-    return np.moveaxis(x, -1, 1) if layout == "nhwc" else x
+        x = x[:, None]
+    elif layout == "nhwc":
+        x = np.moveaxis(x, -1, 1)
+    if crop is None:
+        return x
+    top, left = (x.shape[2] - crop) // 2, (x.shape[3] - crop) // 2
+    return x[:, :, top : top + crop, left : left + crop]
 
 
 class ChannelsFirst:
     """Rows on disk as [N, C, H, W] or [N, F]; each read rearranges what it has read."""
 
-    def __init__(self, stored: StoredArray, layout: Layout) -> None:
+    def __init__(self, stored: StoredArray, layout: Layout, crop: int | None = None) -> None:
         self._stored = stored
-        self._layout = layout
+        self._layout: Layout = layout
+        self._crop = crop
         self.dtype = stored.dtype
-        self.shape = channels_first(np.broadcast_to(np.empty((), stored.dtype), stored.shape), layout).shape
+        self.shape = self._arranged(np.broadcast_to(np.empty((), stored.dtype), stored.shape)).shape
+
+    def _arranged(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return channels_first(x, self._layout, self._crop)
 
     def __getitem__(self, rows: slice | npt.NDArray[np.integer]) -> npt.NDArray[Any]:
         """Rows of a slice or of a strictly increasing integer array; raises `DataError` if that fails."""
-        return channels_first(self._stored[rows], self._layout)
+        return self._arranged(self._stored[rows])

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from datk.errors import ConfigError, DataError
 from datk.interfaces import Array, ComponentConfig, DomainPair, Samples
@@ -56,6 +57,9 @@ class ArraysConfig(ComponentConfig):
     layout: Layout = "auto"
     """Order of the axes of both x. "auto" takes the second or the last of four axes for the channels if it is
     shorter than the other two and at most 16."""
+
+    crop: int | None = Field(None, ge=1)
+    """Height and width in pixels to which images are cut about their middle; whole images if not given."""
 
 
 class Arrays(DomainPair):
@@ -114,7 +118,7 @@ def _read_domain(config: ArraysConfig, domain: str) -> _Domain:
     stored = _open(config, domain, "x")
     if stored is None:
         raise _missing(f"{domain}_x")
-    x = _samples(stored, config.layout)
+    x = _samples(stored, config.layout, config.crop)
     test = _column(config, domain, "test", stored)
     return _Domain(
         x=x,
@@ -137,7 +141,7 @@ def _open(config: ArraysConfig, domain: str, role: str) -> StoredArray | None:
     return open_array(file, key)
 
 
-def _samples(stored: StoredArray, layout: Layout) -> Array:
+def _samples(stored: StoredArray, layout: Layout, crop: int | None) -> Array:
     if 0 in stored.shape:
         raise DataError(f"{stored.name} is empty: its shape is {stored.shape}")
     if stored.dtype.kind not in "biuf" or stored.dtype.itemsize > 8:
@@ -145,7 +149,15 @@ def _samples(stored: StoredArray, layout: Layout) -> Array:
             f"{stored.name} holds {stored.dtype}; give booleans, integers or floats up to 64 bits"
         )
     layout = find_layout(stored.shape, layout, stored.name)
-    return channels_first(stored[:], layout) if stored.in_memory else ChannelsFirst(stored, layout)
+    if crop is not None:
+        if layout == "features":
+            raise ConfigError(f"pair.crop needs images; {stored.name} holds feature vectors")
+        size = ChannelsFirst(stored, layout).shape[2:]
+        if crop > min(size):
+            raise ConfigError(f"pair.crop={crop} is larger than the images of {stored.name}: {list(size)}")
+    return (
+        channels_first(stored[:], layout, crop) if stored.in_memory else ChannelsFirst(stored, layout, crop)
+    )
 
 
 def _column(config: ArraysConfig, domain: str, role: str, samples: StoredArray) -> Column | None:

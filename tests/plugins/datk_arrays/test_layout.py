@@ -81,3 +81,13 @@ def test_rows_on_disk_look_like_the_whole(shape, layout):
     assert lazy.dtype == x.dtype
     for rows in (slice(1, 4), np.array([0, 2, 3])):
         np.testing.assert_array_equal(lazy[rows], whole[rows])
+
+
+@pytest.mark.parametrize(("size", "crop", "kept"), [(6, 4, slice(1, 5)), (7, 4, slice(1, 5)), (5, 5, slice(0, 5))])
+def test_a_crop_keeps_the_middle(size, crop, kept):
+    x = np.arange(3 * size * size * 2).reshape(3, size, size, 2)
+    expected = channels_first(x, "nhwc")[:, :, kept, kept]
+    np.testing.assert_array_equal(channels_first(x, "nhwc", crop), expected)
+    lazy = ChannelsFirst(StoredArray(x, "x"), "nhwc", crop)
+    assert lazy.shape == expected.shape
+    np.testing.assert_array_equal(lazy[np.array([0, 2])], expected[[0, 2]])

@@ -71,6 +71,21 @@ def test_everything_that_a_file_can_give(tmp_path, ending):
     assert not set(pair.source.groups) & set(pair.target.groups[1:3])
 
 
+@pytest.mark.parametrize("ending", [".npz", ".npy", ".h5"])
+def test_images_are_cut_about_their_middle(tmp_path, ending):
+    pair = load(tmp_path, ending, DATA, **KEYS, crop=6)
+    assert pair.source.x.shape == (6, 3, 6, 6)
+    np.testing.assert_array_equal(pair.source.x[:], DATA["xs"].transpose(0, 3, 1, 2)[:, :, 1:7, 1:7])
+
+
+def test_a_crop_needs_images_that_are_large_enough(tmp_path):
+    with pytest.raises(ConfigError, match=r"crop=9 is larger than the images of .*\[8, 9\]"):
+        load(tmp_path, ".npz", DATA, **KEYS, crop=9)
+    vectors = DATA | {"xs": np.zeros((6, 5)), "xt": np.zeros((4, 5))}
+    with pytest.raises(ConfigError, match=r"crop needs images"):
+        load(tmp_path, ".npz", vectors, **KEYS, crop=2)
+
+
 def test_only_what_is_needed(tmp_path):
     needed = {key: value for key, value in KEYS.items() if key != "target_y"}
     pair = load(tmp_path, ".npz", DATA, **needed)
