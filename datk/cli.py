@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from datk import __version__, plugins
+from datk.cli_bench import bench
 from datk.cli_data import data
 from datk.errors import ConfigError, DatkError, PluginError, did_you_mean
 
@@ -220,7 +221,7 @@ def _file_plugin(reference: str) -> plugins.Plugin:
 @plugins_group.command("show")
 @click.argument("name")
 def plugins_show(name: str) -> None:
-    """Docstring, reference and options of a component; the text of a recipe."""
+    """Docstring, reference and options of a component; the text of a recipe or suite."""
     found = _named_plugins(name, plugins.KINDS)
     from datk import console
     from datk.config import component_class
@@ -230,8 +231,8 @@ def plugins_show(name: str) -> None:
         if plugin.kind in plugins.COMPONENTS:
             cls = component_class(plugin)
             console.show_component(plugin, docstring(cls), options(cls.Config))
-        elif plugin.kind == "recipe":
-            console.show_recipe(plugin)
+        elif plugin.kind in plugins.FILES:
+            console.show_file(plugin)
         else:
             console.show_text(plugin, plugin.summary)
 
@@ -277,6 +278,7 @@ def config_show(
 
 
 cli.add_command(data)
+cli.add_command(bench)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

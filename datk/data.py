@@ -68,7 +68,7 @@ class TrainingData:
         self.source_size, self.target_size = len(source.split.train), len(target.split.train)
         self.epoch_size = self.source_size
         if config.balance is not None:
-            self.epoch_size = config.balance * len(self.labels.unique())
+            self.epoch_size = config.balance * len(torch.unique(self.labels))
         self.source_batch = min(config.batch_size, self.epoch_size)
         self.target_batch = min(config.batch_size, self.target_size)
         self.steps = steps_per_epoch(self.epoch_size, self.source_batch)

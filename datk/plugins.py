@@ -22,7 +22,7 @@ from typing import Any, Literal, get_args
 
 from datk.errors import PluginError, did_you_mean
 
-Kind = Literal["backbone", "alignment", "regularizer", "pair", "recipe", "command", "hook"]
+Kind = Literal["backbone", "alignment", "regularizer", "pair", "recipe", "suite", "command", "hook"]
 
 GROUPS: dict[Kind, str] = {
     "backbone": "datk.backbones",
@@ -30,10 +30,13 @@ GROUPS: dict[Kind, str] = {
     "regularizer": "datk.regularizers",
     "pair": "datk.pairs",
     "recipe": "datk.recipes",
+    "suite": "datk.suites",
     "command": "datk.commands",
     "hook": "datk.hooks",
 }
 KINDS: tuple[Kind, ...] = get_args(Kind)
+FILES: tuple[Kind, ...] = ("recipe", "suite")
+"""Kinds that are TOML files: their entry points name package folders."""
 COMPONENTS: tuple[Kind, ...] = ("backbone", "alignment", "regularizer", "pair")
 
 
@@ -44,7 +47,7 @@ class Plugin:
     kind: Kind
     name: str
     target: str
-    """`module:attribute` or `module`; `path.py:Class` for a file; the path of a recipe."""
+    """`module:attribute` or `module`; `path.py:Class` for a file; the path of a recipe or suite."""
     dist: str
     """Distribution that provides it; empty for a file."""
 
@@ -55,9 +58,9 @@ class Plugin:
 
     @property
     def summary(self) -> str:
-        """First line of the docstring (of a recipe: of its leading comment), read without importing."""
+        """First line of the docstring (of a file: of its leading comment), read without importing."""
         try:
-            if self.kind == "recipe":
+            if self.kind in FILES:
                 first = Path(self.target).read_text(encoding="utf-8").partition("\n")[0]
                 return first.removeprefix("#").strip() if first.startswith("#") else ""
             module, attribute = self._parts
@@ -112,11 +115,11 @@ def _normalized(dist: str) -> str:
     return re.sub(r"[-_.]+", "-", dist).lower()
 
 
-def _recipes(folder: Plugin) -> Iterator[Plugin]:
-    """An entry point of the group of recipes names a package folder; each TOML file in it is a recipe."""
+def _files(folder: Plugin) -> Iterator[Plugin]:
+    """An entry point of recipes or suites names a package folder; each TOML file in it is one."""
     path = _module_path(folder.target)
     for file in sorted(path.glob("*.toml")) if path else ():
-        yield Plugin("recipe", file.stem, str(file), folder.dist)
+        yield Plugin(folder.kind, file.stem, str(file), folder.dist)
 
 
 def find(kind: Kind) -> list[Plugin]:
@@ -128,8 +131,8 @@ def find(kind: Kind) -> list[Plugin]:
         dist = _normalized((entry.dist and entry.dist.name) or "unknown")
         if not allowed or dist in allowed:
             found.append(Plugin(kind, entry.name, re.sub(r"\s|\[.*", "", entry.value), dist))
-    if kind == "recipe":
-        found = [recipe for folder in found for recipe in _recipes(folder)]
+    if kind in FILES:
+        found = [file for folder in found for file in _files(folder)]
     return sorted(found, key=lambda plugin: (plugin.name, plugin.dist))
 
 

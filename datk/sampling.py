@@ -27,7 +27,7 @@ def balanced_rows(labels: Tensor, per_class: int, seed: int, epoch: int) -> Tens
     drawn as often as any other of its class.
     """
     drawn = []
-    for label in labels.unique().tolist():
+    for label in torch.unique(labels).tolist():
         rows = torch.nonzero(labels == label).flatten()
         stream = _stream(len(rows), per_class, seed, f"balance-{label}", epoch)
         drawn.append(rows[stream])

@@ -222,8 +222,8 @@ def show_component(plugin: Plugin, docstring: str, options: "Sequence[Option]") 
     console.print(f"  set an option with --set {prefix}.{options[0].name}=value")
 
 
-def show_recipe(plugin: Plugin) -> None:
-    """A recipe's file, as it is."""
+def show_file(plugin: Plugin) -> None:
+    """A recipe or suite, as it is."""
     _heading(output(), plugin)
     print("\n" + Path(plugin.target).read_text(encoding="utf-8", errors="replace"), end="")
 

@@ -1,0 +1,60 @@
+"""`datk bench`: a suite of experiments, as tables."""
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command("bench")
+@click.argument("suite")
+@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Epochs of every run.")
+@click.option("--seeds", type=click.IntRange(min=1), metavar="N", help="Only the first N seeds of the suite.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), default=1, metavar="N", show_default=True, help="Runs at a time."
+)
+@click.option(
+    "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="One option of every run; repeatable."
+)
+@click.option("--out", metavar="DIR", help="Folder of runs and tables.  [default: runs/bench-SUITE]")
+def bench(
+    suite: str, epochs: int | None, seeds: int | None, jobs: int, overrides: tuple[str, ...], out: str | None
+) -> None:
+    """Run a suite and make its tables.
+
+    SUITE is the name of an installed suite or a .toml file. Runs that are complete are not repeated; the same
+    command goes on after an interruption.
+
+    \b
+    datk bench deepmerge-ii                     the tables of the paper
+    datk bench deepmerge-ii --epochs 2 --seeds 1
+    datk bench mine.toml --jobs 4 --set backbone.name=resnet18
+    """
+    from datk import tables
+    from datk.bench import run_suite
+    from datk.console import bench as console
+    from datk.files import write_json, write_text, writing
+    from datk.suites import read_suite
+
+    read, entries = read_suite(suite)
+    chosen = read.seeds[:seeds]
+    folder = Path(out) if out is not None else Path("runs") / f"bench-{Path(suite).stem}"
+    progress = console.Progress(len(entries) * len(chosen))
+    try:
+        outcomes = run_suite(
+            entries, chosen, folder, epochs=epochs, overrides=overrides, jobs=jobs, tell=progress.tell
+        )
+    except KeyboardInterrupt:
+        click.echo("interrupted; the same command goes on", err=True)
+        raise SystemExit(130) from None
+    command = shlex.join(["datk", *sys.argv[1:]])
+    filled = tables.fill(read, outcomes)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "tables.md", tables.markdown(read, filled, command))
+    write_text(folder / "tables.csv", tables.csv_text(read, filled))
+    write_json(folder / "tables.json", tables.record(read, outcomes, command))
+    console.show_tables(read, filled, folder)
+    if any(outcome.status == "failed" for outcome in outcomes):
+        raise SystemExit(1)

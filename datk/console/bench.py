@@ -1,0 +1,88 @@
+"""What `datk bench` shows."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from datk.bench import Outcome
+from datk.suites import Suite
+from datk.tables import COLUMNS, DATK, Filled, Line
+
+
+class Progress:
+    """A line for every run that ends."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done = total, 0
+        self.lock = threading.Lock()  # runs end in threads of their own
+        self.console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+    def tell(self, outcome: Outcome) -> None:
+        """Show one outcome."""
+        with self.lock:
+            self.done += 1
+            count = f"[{self.done:>{len(str(self.total))}}/{self.total}]"
+            title = f"{outcome.entry.key}, seed {outcome.seed}"
+            style = {"failed": "red", "data missing": "yellow"}.get(outcome.status, "")
+            self.console.print(Text.assemble(f"{count} {title}: ", (_what(outcome), style)))
+
+
+def _what(outcome: Outcome) -> str:
+    result = outcome.result
+    if result is None:
+        return f"{outcome.status}: {outcome.error}"
+    parts = [
+        f"{domain} {splits['test']['accuracy']:.3f}"
+        for domain, splits in result.metrics.items()
+        if "test" in splits
+    ]
+    again = " (was done)" if outcome.status == "was done" else ""
+    return f"accuracy {', '.join(parts)}; {result.seconds:.0f} s{again}"
+
+
+def show_tables(suite: Suite, tables: Sequence[Filled], folder: Path) -> None:
+    """The tables, what is not in them, and where they are written."""
+    for filled in tables:
+        _show(suite, filled)
+    print(f"tables: {folder / 'tables.md'} (also .csv and .json)")
+
+
+def _show(suite: Suite, filled: Filled) -> None:
+    console = Console(highlight=False, markup=False)
+    console.print(Text(f"\n{filled.table.title}", style="bold"), soft_wrap=True)
+    if filled.lines:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        for name in ("method", "domain", "by"):
+            table.add_column(name, no_wrap=True)
+        for metric in suite.metrics:
+            table.add_column(COLUMNS[metric], justify="right", no_wrap=True)
+        table.add_column("s/epoch", justify="right", no_wrap=True)
+        previous = ("", "")
+        for line in filled.lines:
+            table.add_row(
+                *_names(line, previous), *_numbers(suite, line), style=None if line.seeds else "dim"
+            )
+            previous = line.method, line.domain
+        # A table that is too wide is left whole: cut numbers would be worse than long lines.
+        width = max(console.width, Console(width=1000).measure(table).maximum)
+        Console(width=width, highlight=False, markup=False).print(table)
+    console.print(Text(filled.caption), soft_wrap=True)
+    for reason in filled.absent:
+        console.print(Text(f"not in the table: {reason}", style="yellow"), soft_wrap=True)
+
+
+def _names(line: Line, previous: tuple[str, str]) -> list[str]:
+    method = "" if previous[0] == line.method else line.method
+    domain = "" if previous == (line.method, line.domain) else line.domain
+    return [method, domain, "" if line.by == DATK else line.by]
+
+
+def _numbers(suite: Suite, line: Line) -> list[str]:
+    """Without leading zeros, for narrow terminals."""
+    seconds = "" if line.seconds_per_epoch is None else f"{line.seconds_per_epoch:.2f}"
+    return [*(line.cell(metric).replace("0.", ".").replace(" ", "") for metric in suite.metrics), seconds]

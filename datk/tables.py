@@ -1,0 +1,219 @@
+"""From the outcomes of a suite to its tables, as Markdown, CSV and JSON."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from datk.bench import Outcome
+from datk.experiment import summarize
+from datk.runs import RunResult
+from datk.suites import Entry, Suite, Table
+
+COLUMNS = {
+    "accuracy": "accuracy",
+    "auc": "AUC",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "brier": "Brier",
+    "ece": "ECE",
+}
+DATK = "datk"
+IMPOSSIBLE = "‡"
+
+
+@dataclass(frozen=True)
+class Number:
+    """A cell of a table."""
+
+    mean: float
+    std: float | None = None
+    impossible: bool = False
+
+    def __str__(self) -> str:
+        spread = f" ± {self.std:.3f}" if self.std is not None else ""
+        return f"{self.mean:.3f}{spread}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method on one domain: measured by datk, or reported by somebody else."""
+
+    method: str
+    domain: str
+    by: str
+    """`datk`, or the name of the reference."""
+    seeds: int
+    """Runs behind it; 0 for a reference."""
+    numbers: dict[str, Number]
+    """By metric; without those that are not known."""
+    seconds_per_epoch: float | None = None
+
+    def cell(self, metric: str) -> str:
+        """What the table shows: two decimals of a reference, as published; a dash for what is unknown."""
+        number = self.numbers.get(metric)
+        if number is None:
+            return "–"
+        return str(number) if self.seeds else f"{number.mean:.2f}" + IMPOSSIBLE * number.impossible
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A table with its lines."""
+
+    table: Table
+    lines: tuple[Line, ...]
+    caption: str
+    absent: tuple[str, ...]
+    """What is not in it, and why."""
+
+
+def fill(suite: Suite, outcomes: Sequence[Outcome]) -> list[Filled]:
+    """The tables of a suite."""
+    return [_filled(table, [o for o in outcomes if o.entry.table == table]) for table in suite.table]
+
+
+def _filled(table: Table, outcomes: Sequence[Outcome]) -> Filled:
+    lines: list[Line] = []
+    for entry in dict.fromkeys(outcome.entry.key for outcome in outcomes):
+        lines += _lines([outcome for outcome in outcomes if outcome.entry.key == entry])
+    results = [outcome.result for outcome in outcomes if outcome.result is not None]
+    marked = any(number.impossible for line in lines for number in line.numbers.values())
+    return Filled(table, tuple(lines), _caption(results, marked), tuple(_absent(outcomes)))
+
+
+def _lines(outcomes: Sequence[Outcome]) -> Iterable[Line]:
+    """The lines of one entry: for each domain what was measured, then what others report."""
+    entry, wanted = outcomes[0].entry, len(outcomes)
+    results = [outcome.result for outcome in outcomes if outcome.result is not None]
+    summary = summarize(results) if results else {}
+    title = (
+        entry.title if len(results) in (0, wanted) else f"{entry.title} ({len(results)} of {wanted} seeds)"
+    )
+    for domain in ("source", "target"):
+        measured = summary.get(domain, {}).get("test", {})
+        numbers = {
+            metric: Number(value["mean"], value["std"])
+            for metric, value in measured.items()
+            if value["mean"] is not None and metric in COLUMNS
+        }
+        seconds = fmean(result.seconds_per_epoch for result in results) if results else None
+        if results:
+            yield Line(title, domain, DATK, len(results), numbers, seconds)
+        yield from _reported(entry, title, domain)
+
+
+def _reported(entry: Entry, title: str, domain: str) -> Iterable[Line]:
+    for name, reference in entry.cell.reference.items():
+        values: dict[str, float] = getattr(reference, domain)
+        if values:
+            numbers = {
+                metric: Number(value, impossible=f"{domain}.{metric}" in reference.impossible)
+                for metric, value in values.items()
+            }
+            yield Line(title, domain, name, 0, numbers)
+
+
+def _absent(outcomes: Sequence[Outcome]) -> Iterable[str]:
+    for entry in dict.fromkeys(outcome.entry.key for outcome in outcomes):
+        missing = [o for o in outcomes if o.entry.key == entry and o.result is None]
+        if missing:
+            seeds = ", ".join(str(outcome.seed) for outcome in missing)
+            yield f"{missing[0].entry.title}, seed {seeds}: {missing[0].status}: {missing[0].error}"
+
+
+def _caption(results: Sequence[RunResult], marked: bool) -> str:
+    """How the numbers were made; more than one value where the runs differ."""
+    if not results:
+        return "No run is complete."
+
+    def each(values: Iterable[Any]) -> str:
+        return " or ".join(dict.fromkeys(str(value) for value in values))
+
+    seeds = sorted({result.seed for result in results})
+    sizes = [
+        (r.metrics["source"]["test"]["n"], r.metrics["target"].get("test", {}).get("n", 0)) for r in results
+    ]
+    parts = [
+        f"Test rows, mean ± sample standard deviation over seeds {', '.join(map(str, seeds))}",
+        f"backbone {each(r.backbone for r in results)}",
+        f"epoch chosen by {each(r.selected_by for r in results)} (no target label is used for it)",
+        f"split {each(r.split for r in results)}",
+        f"{each(f'{source} source and {target} target' for source, target in sizes)} test rows",
+        f"{each(r.epochs for r in results)} epochs"
+        if len({r.epochs for r in results}) == 1
+        else f"{min(r.epochs for r in results)} to {max(r.epochs for r in results)} epochs",
+        f"{each(r.device for r in results)}",
+        f"datk {each(r.datk for r in results)}",
+    ]
+    notes = list(dict.fromkeys(f"Note: {note}." for note in results[0].notes))
+    if any(result.split == "paper" for result in results):
+        notes.insert(0, "split=paper deals single images: test objects have copies in training.")
+    if marked:
+        notes.append(f"{IMPOSSIBLE} contradicts other published numbers of its row.")
+    return " ".join(["; ".join(parts) + ".", *notes])
+
+
+# --- forms ---------------------------------------------------------------------------------------------
+
+
+def markdown(suite: Suite, tables: Sequence[Filled], command: str) -> str:
+    """The report as a page."""
+    page = [f"# {suite.title}", "", *([suite.text.strip(), ""] if suite.text else []), f"    {command}", ""]
+    for filled in tables:
+        page += [f"## {filled.table.title}", ""]
+        page += [filled.table.text.strip(), ""] if filled.table.text else []
+        header = ["method", "domain", "by", *(COLUMNS[metric] for metric in suite.metrics), "s/epoch"]
+        page += [_row(header), _row(["---"] * len(header))]
+        previous: tuple[str, str] | None = None
+        for line in filled.lines:
+            same_method = previous is not None and previous[0] == line.method
+            same = previous == (line.method, line.domain)
+            names = ["" if same_method else line.method, "" if same else line.domain, line.by]
+            seconds = "" if line.seconds_per_epoch is None else f"{line.seconds_per_epoch:.2f}"
+            page.append(_row([*names, *(line.cell(metric) for metric in suite.metrics), seconds]))
+            previous = line.method, line.domain
+        page += ["", filled.caption, ""]
+        page += [f"- Not in the table: {reason}" for reason in filled.absent]
+        page += [""] if filled.absent else []
+    return "\n".join(page).rstrip() + "\n"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def csv_text(suite: Suite, tables: Sequence[Filled]) -> str:
+    """The lines of all tables, a column for mean and deviation of each metric."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    spread = [f"{metric}_{part}" for metric in suite.metrics for part in ("mean", "std")]
+    writer.writerow(["table", "method", "domain", "by", "seeds", *spread, "seconds_per_epoch"])
+    for filled in tables:
+        for line in filled.lines:
+            numbers = [line.numbers.get(metric) for metric in suite.metrics]
+            values = [value for n in numbers for value in ((n.mean, n.std) if n else (None, None))]
+            names = [filled.table.name, line.method, line.domain, line.by, line.seeds]
+            writer.writerow([*names, *values, line.seconds_per_epoch])
+    return text.getvalue()
+
+
+def record(suite: Suite, outcomes: Sequence[Outcome], command: str) -> dict[str, Any]:
+    """Everything: the result of every run, and what failed."""
+    return {
+        "suite": suite.model_dump(mode="json"),
+        "command": command,
+        "runs": [
+            {
+                "entry": outcome.entry.key,
+                "seed": outcome.seed,
+                "status": outcome.status,
+                "error": outcome.error or None,
+                "result": outcome.result.model_dump(mode="json") if outcome.result else None,
+            }
+            for outcome in outcomes
+        ],
+    }
