@@ -40,6 +40,8 @@ def bench(
     read, entries = read_suite(suite)
     chosen = read.seeds[:seeds]
     folder = Path(out) if out is not None else Path("runs") / f"bench-{Path(suite).stem}"
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     progress = console.Progress(len(entries) * len(chosen))
     try:
         outcomes = run_suite(
@@ -50,8 +52,6 @@ def bench(
         raise SystemExit(130) from None
     command = shlex.join(["datk", *sys.argv[1:]])
     filled = tables.fill(read, outcomes)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "tables.md", tables.markdown(read, filled, command))
     write_text(folder / "tables.csv", tables.csv_text(read, filled))
     write_json(folder / "tables.json", tables.record(read, outcomes, command))

@@ -194,7 +194,9 @@ def validate(model: type[BaseModel], options: Mapping[str, Any], section: str = 
     except ValidationError as error:
         faults = error.errors()
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise ConfigError(_explained(model, faults[0], section) + more) from None
+        # A misspelt option is often what another one is missing for.
+        unknown = [fault for fault in faults if fault["type"] == "extra_forbidden"]
+        raise ConfigError(_explained(model, (unknown or faults)[0], section) + more) from None
 
 
 def _explained(model: type[BaseModel], fault: ErrorDetails, section: str) -> str:

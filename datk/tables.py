@@ -118,11 +118,13 @@ def _reported(entry: Entry, title: str, domain: str) -> Iterable[Line]:
 
 
 def _absent(outcomes: Sequence[Outcome]) -> Iterable[str]:
-    for entry in dict.fromkeys(outcome.entry.key for outcome in outcomes):
-        missing = [o for o in outcomes if o.entry.key == entry and o.result is None]
-        if missing:
-            seeds = ", ".join(str(outcome.seed) for outcome in missing)
-            yield f"{missing[0].entry.title}, seed {seeds}: {missing[0].status}: {missing[0].error}"
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for outcome in outcomes:
+        if outcome.result is None:
+            reason = outcome.entry.title, f"{outcome.status}: {outcome.error}"
+            reasons.setdefault(reason, []).append(str(outcome.seed))
+    for (title, reason), seeds in reasons.items():
+        yield f"{title}, seed {', '.join(seeds)}: {reason}"
 
 
 def _caption(results: Sequence[RunResult], marked: bool) -> str:

@@ -33,6 +33,7 @@ from datk.interfaces import (
     TermConfig,
 )
 from datk.objective import check_groups
+from datk.records import MissingDataError
 from datk.rng import numpy_generator, torch_generator
 
 Fault = str | None
@@ -225,6 +226,9 @@ def _check_pair(cls: type[DomainPair], config: Any) -> Iterator[tuple[str, Fault
         pair = cls(config)
     except ConfigError as error:
         yield f"data not checked, they need options ({error})", None
+        return
+    except MissingDataError:
+        yield "data not checked, they have not been fetched", None
         return
     try:
         inspected = inspect_pair(pair)

@@ -80,7 +80,9 @@ def test_version_and_help(datk):
     shown = completed(datk()).out
     assert shown == completed(datk("--help")).out == completed(datk("-h")).out
     assert [line.split()[0] for line in shown.split("Commands:\n")[1].splitlines()] == [
+        "bench",
         "config",
+        "data",
         "plugins",
         "run",
     ]

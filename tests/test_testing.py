@@ -14,7 +14,7 @@ INSTALLED = [plugin for kind in plugins.COMPONENTS for plugin in plugins.find(ki
 def test_the_shipped_components_are_found():
     names = {plugin.name for plugin in INSTALLED if plugin.dist == "datk"}
     shipped = {"deepmerge", "resnet18", "mlp", "none", "mmd", "coral", "dann", "fisher", "entropy", "arrays"}
-    assert names == shipped | {"mock-mergers"}
+    assert names == shipped | {"mock-mergers", "illustris-simsim", "illustris-sdss"}
 
 
 @pytest.mark.parametrize("plugin", INSTALLED, ids=lambda plugin: f"{plugin.kind}-{plugin.name}")
