@@ -70,7 +70,8 @@ def _check_values(domain: str, x: Array, digest: Any) -> None:
             bad += int((~finite).sum())
     if bad:
         raise DataError(
-            f"{domain}: {bad} values are NaN, infinite or beyond float32, the first in row {first}; "
+            f"{domain}: {bad} {'value is' if bad == 1 else 'values are'} NaN, infinite or beyond float32, "
+            f"the first in row {first}; "
             "remove or repair those rows"
         )
 

@@ -95,7 +95,7 @@ def _deal_images(name: str, samples: Samples, fractions: Fractions, seed: int) -
     rows = samples.x.shape[0]
     order = numpy_generator(seed, f"split-{name}").permutation(rows)
     train, validation, _ = fractions
-    ends = [int(round(share, 9) * rows) for share in (train, train + validation)]
+    ends = [int(round(share * rows, 6)) for share in (train, train + validation)]
     parts = [np.sort(part) for part in np.split(order, ends)]
     _refuse_empty(name, parts, rows, "rows")
     return Split(*parts)
@@ -184,7 +184,7 @@ def _fixed_test(
     if both := int((tested & trained).sum()):
         where = " and ".join(f"{domain}_test" for domain in masks)
         raise DataError(
-            f"{both} groups are in two splits because of the fixed test rows ({where}), the first is group "
+            f"{both} {'group is' if both == 1 else 'groups are'} in two splits because of the fixed test rows ({where}), the first is group "
             f"{objects[np.argmax(tested & trained)]}; mark all rows of a group as test, "
             "or drop the masks or the groups"
         )

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import datk
+from datk.suites import read_suite
 
 DOCS = Path(__file__).parents[1] / "docs"
 CODE = re.findall(r"```python\n(.*?)```", (DOCS / "plugins.md").read_text(), flags=re.DOTALL)
@@ -20,6 +21,16 @@ def test_the_components_of_the_plugin_page_conform_and_run_together():
         epochs=2,
     )
     assert (result.pair, result.align, result.reg) == ("Rotated", "HeadAgainstTrunk", ["LargeNorm"])
+
+
+def test_the_suite_on_the_page_of_suites_is_valid():
+    (text,) = re.findall(r"```toml\n(.*?)```", (DOCS / "benchmarks.md").read_text(), flags=re.DOTALL)
+    Path("mine.toml").write_text(text)
+    suite, entries = read_suite("mine.toml")
+    assert [entry.key for entry in entries] == ["telescopes/none", "telescopes/mmd"]
+    configs = [entry.experiment(suite.seeds[0]).config for entry in entries]
+    assert [list(config.align) for config in configs] == [["none"], ["mmd"]]
+    assert {config.train.epochs for config in configs} == {30}
 
 
 def test_every_module_stands_in_the_design():

@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import click
 import h5py
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ from click.testing import CliRunner
 import datk
 from datk.cli import cli
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = "\n".join(path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))))
 COMMANDS = re.findall(
-    r"^ {4}(?:pip install \. && )?(datk .*)$", README.replace("\\\n", ""), flags=re.MULTILINE
+    r"^ {4}(?:pip install \. && )?(datk .*)$", PAGES.replace("\\\n", ""), flags=re.MULTILINE
 )
-ONLY_OF_RUN = ("--out", "--resume", "--force", "--quiet")
+ONLY_OF_RUN = re.compile(r"--out \S+|--(resume|force|quiet)\b")
 
 
 def block(language):
@@ -31,9 +34,26 @@ def test_the_two_lines_of_set_up_stand_in_the_readme():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_valid(command):
     Path("energy.py").write_text(block("python")[1])
-    words = shlex.split(command, comments=True)[1:]
+    Path("my-data.toml").write_text(block("toml")[0])
+    for part in command.split("&&"):
+        check(
+            shlex.split(
+                ONLY_OF_RUN.sub("", part) if part.strip().startswith("datk run") else part, comments=True
+            )[1:]
+        )
+
+
+def check(words):
+    """What changes nothing is called; of the rest the words are parsed, and what `run` would do is resolved."""
+    if words[0] in ("data", "bench"):
+        command, name = cli, "datk"
+        while isinstance(command, click.Group):
+            name, *words = words
+            command = command.commands[name]
+        command.make_context(name, words)
+        return
     if words[0] == "run":
-        words = ["config", "show", *(word for word in words[1:] if word not in ONLY_OF_RUN)]
+        words = ["config", "show", *words[1:]]
     result = CliRunner().invoke(cli, words)
     assert result.exit_code == 0, result.output
 

@@ -126,7 +126,7 @@ def test_fixed_test_rows_of_shared_objects_hold_in_both_domains():
 def test_an_object_in_two_parts_is_refused():
     groups = np.arange(60) // 3
     test = np.arange(60) < 10
-    with pytest.raises(DataError, match=r"1 groups are in two splits .*source_test.* first is group 3;"):
+    with pytest.raises(DataError, match=r"1 group is in two splits .*source_test.* first is group 3;"):
         split_pair(samples(60, groups, test), samples(60), False, SHARES, 0)
 
 
