@@ -118,13 +118,15 @@ def _reported(entry: Entry, title: str, domain: str) -> Iterable[Line]:
 
 
 def _absent(outcomes: Sequence[Outcome]) -> Iterable[str]:
-    reasons: dict[tuple[str, str], list[str]] = {}
+    """Each reason once, with what it keeps out: `MMD (seed 0, 1): failed: ...`."""
+    reasons: dict[str, dict[str, list[str]]] = {}
     for outcome in outcomes:
         if outcome.result is None:
-            reason = outcome.entry.title, f"{outcome.status}: {outcome.error}"
-            reasons.setdefault(reason, []).append(str(outcome.seed))
-    for (title, reason), seeds in reasons.items():
-        yield f"{title}, seed {', '.join(seeds)}: {reason}"
+            titles = reasons.setdefault(f"{outcome.status}: {outcome.error}", {})
+            titles.setdefault(outcome.entry.title, []).append(str(outcome.seed))
+    for reason, titles in reasons.items():
+        out = [f"{title} (seed {', '.join(seeds)})" for title, seeds in titles.items()]
+        yield f"{', '.join(out)}: {reason}"
 
 
 def _caption(results: Sequence[RunResult], marked: bool) -> str:

@@ -67,7 +67,7 @@ def test_a_failing_cell_is_named_and_the_exit_code_is_1(datk):
     outcome = datk("bench", "toys.toml", "--seeds", "1", "--out", "out")
     assert outcome.code == 1
     assert "[2/2] toys/bad, seed 0: failed:" in outcome.err
-    assert "not in the table: bad, seed 0: failed:" in outcome.out
+    assert "not in the table: bad (seed 0): failed:" in outcome.out
     assert "source only" in outcome.out
 
 

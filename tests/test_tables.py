@@ -80,7 +80,7 @@ def test_what_is_not_there_is_told(suite):
     partial = [line for line in table.lines if line.method == "mmd (1 of 3 seeds)"]
     assert [line.domain for line in partial] == ["source", "target"]
     assert partial[1].cell("accuracy") == "0.500"
-    assert table.absent == ("mmd, seed 1: failed: not finite", "mmd, seed 2: data missing: fetch it")
+    assert table.absent == ("mmd (seed 1): failed: not finite", "mmd (seed 2): data missing: fetch it")
 
 
 def test_references_stand_beside_and_are_marked(suite):
@@ -122,6 +122,7 @@ def test_a_table_without_any_run(suite):
     (table,) = fill(suite[0], nothing)
     assert table.caption == "No run is complete."
     assert [line.by for line in table.lines] == ["paper", "paper"]
+    assert table.absent == ("source only (seed 0), mmd (seed 0): data missing: fetch it",)
     assert "fetch it" in markdown(suite[0], [table], "datk bench x")
 
 
@@ -134,7 +135,7 @@ def test_markdown(suite):
     assert {row.count("|") for row in rows} == {7}
     assert rows[2] == "| source only | source | datk | 0.900 ± 0.000 | 0.900 ± 0.000 | 3.00 |"
     assert rows[3] == "|  |  | paper | 0.90 | 0.80 |  |"
-    assert "- Not in the table: mmd, seed 1: failed: not finite" in page
+    assert "- Not in the table: mmd (seed 1): failed: not finite" in page
 
 
 def test_csv(suite):

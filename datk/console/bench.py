@@ -34,6 +34,8 @@ class Progress:
 
 def _what(outcome: Outcome) -> str:
     result = outcome.result
+    if outcome.status == "data missing":
+        return "data missing"  # what to do stands once below the table
     if result is None:
         return f"{outcome.status}: {outcome.error}"
     parts = [

@@ -1,7 +1,5 @@
 """The default domain pair: merging galaxies and others, near and deep against distant and shallow."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,25 +9,11 @@ from pydantic import Field
 
 from datk.interfaces import ComponentConfig, DomainPair, Samples
 from datk_galaxies.rendering import BANDS, Survey, expose
-from datk_galaxies.systems import field_objects, make_systems
+from datk_galaxies.systems import CHUNK, field_objects, make_systems, single_thread
 
 __all__ = ["MockMergers"]
 
-CHUNK = 16
-"""Systems made at a time: few enough for the processor's cache."""
-
 PRISTINE = Survey(distance=1.0, seeing=(1.0, 1.1, 1.2), noise=1.0)
-
-
-@contextmanager
-def _single_thread() -> Iterator[None]:
-    """Chunks are too small to share out: threads gain little, and cost tenfold on busy cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class MockMergersConfig(ComponentConfig):
@@ -78,7 +62,7 @@ class MockMergers(DomainPair):
     shared_groups = True
     notes = ("mock-mergers is synthetic: its numbers say nothing about real galaxies",)
 
-    @_single_thread()
+    @single_thread()
     def __init__(self, config: Any) -> None:
         generator = torch.Generator().manual_seed(config.seed)
         seeing = config.target_seeing
