@@ -48,7 +48,7 @@ class Record:
     reference: str
     """Paper and DOI."""
     files: Mapping[str, RecordFile]
-    """Published file of each HDF5 dataset: source/x and target/x, which become float32, source/y, target/y."""
+    """Published file of each HDF5 dataset: images source/x and target/x, labels source/y and target/y."""
     prepare: Callable[[Any], None] = field(default=lambda file: None)
     """Called with the open `h5py.File` after its datasets were written, for instance to add source/group."""
     mock: Callable[[Path, float, int], None] | None = None
@@ -69,12 +69,11 @@ def data_folder() -> Path:
 
 def size_text(size: float) -> str:
     """Bytes for people: 4.2 GB, 12.0 MB."""
-    for unit in ("bytes", "kB", "MB"):
+    unit = "bytes"
+    for larger in ("kB", "MB", "GB"):
         if size < 999.5:
             break
-        size /= 1000
-    else:
-        unit = "GB"
+        size, unit = size / 1000, larger
     return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
 
 

@@ -35,6 +35,8 @@ def test_the_suite_on_the_page_of_suites_is_valid():
 
 def test_every_module_stands_in_the_design():
     design = (DOCS / "design.md").read_text()
-    modules = {path.name for path in (DOCS.parent / "datk").glob("*.py")} - {"__init__.py", "__main__.py"}
-    missing = sorted(name for name in modules if f"`{name}`" not in design)
+    root = DOCS.parent / "datk"
+    modules = {str(path.relative_to(root)) for path in root.glob("*.py")} - {"__init__.py", "__main__.py"}
+    packages = {f"{path.parent.name}/" for path in root.glob("*/__init__.py")}
+    missing = sorted(name for name in modules | packages if f"`{name}`" not in design)
     assert missing == []

@@ -44,7 +44,7 @@ def test_every_command_is_valid(command):
 
 
 def check(words):
-    """What changes nothing is called; of the rest the words are parsed, and what `run` would do is resolved."""
+    """Call what changes nothing; parse the words of the rest, and resolve what `run` would do."""
     if words[0] in ("data", "bench"):
         command, name = cli, "datk"
         while isinstance(command, click.Group):

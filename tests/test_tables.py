@@ -24,7 +24,10 @@ text = "Of this table."
 [[cell]]
 name = "none"
 title = "source only"
-reference.paper = { source = { auc = 0.9, accuracy = 0.8 }, target = { auc = 0.7 }, impossible = ["target.auc"] }
+[cell.reference.paper]
+source = { auc = 0.9, accuracy = 0.8 }
+target = { auc = 0.7 }
+impossible = ["target.auc"]
 [[cell]]
 name = "mmd"
 """

@@ -8,9 +8,9 @@ from pydantic import Field
 
 from datk.errors import ConfigError, DataError
 from datk.interfaces import Array, ComponentConfig, DomainPair, Samples
+from datk.readers import StoredArray, open_array
 from datk_arrays.labels import Column, class_numbers, clean_column, flags, group_numbers
 from datk_arrays.layout import ChannelsFirst, Layout, channels_first, find_layout
-from datk.readers import StoredArray, open_array
 
 
 class ArraysConfig(ComponentConfig):

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from datk.errors import DataError
-from datk_arrays.layout import ChannelsFirst, channels_first, find_layout
 from datk.readers import StoredArray
+from datk_arrays.layout import ChannelsFirst, channels_first, find_layout
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,9 @@ def test_rows_on_disk_look_like_the_whole(shape, layout):
         np.testing.assert_array_equal(lazy[rows], whole[rows])
 
 
-@pytest.mark.parametrize(("size", "crop", "kept"), [(6, 4, slice(1, 5)), (7, 4, slice(1, 5)), (5, 5, slice(0, 5))])
+@pytest.mark.parametrize(
+    ("size", "crop", "kept"), [(6, 4, slice(1, 5)), (7, 4, slice(1, 5)), (5, 5, slice(0, 5))]
+)
 def test_a_crop_keeps_the_middle(size, crop, kept):
     x = np.arange(3 * size * size * 2).reshape(3, size, size, 2)
     expected = channels_first(x, "nhwc")[:, :, kept, kept]

@@ -1,0 +1,55 @@
+"""What everybody should know of a pair's data before training: `datk data audit`.
+
+Target labels are not looked at: class balance and shortcuts are those of the source.
+"""
+
+from typing import Any
+
+from datk.audit.copies import check_copies, check_groups
+from datk.audit.findings import Finding, Report
+from datk.audit.shortcuts import check_domains, check_order, check_shortcuts
+from datk.audit.values import check_balance, check_images, check_units, survey
+from datk.config import DataConfig
+from datk.inspection import inspect_pair
+from datk.interfaces import DomainPair
+from datk.splits import Rule
+
+__all__ = ["Finding", "Report", "as_json", "audit"]
+
+
+def audit(pair: DomainPair, data: DataConfig, seed: int, split: Rule = "grouped") -> Report:
+    """Look for faults in the data of a pair. Rows are read in pieces, a few times.
+
+    Args:
+        data: says how a run would split the rows.
+        seed: of the run: of the split, if `data` has no seed of its own, and of what is drawn here.
+        split: rule of the split.
+
+    Raises:
+        DataError: the pair cannot be used at all (see `datk.inspection`), other than for values that are not
+            finite, which are a finding.
+    """
+    surveys = {"source": survey(pair.source.x), "target": survey(pair.target.x)}
+    if all(found.finite.all() for found in surveys.values()):
+        inspect_pair(pair)
+    split_seed = seed if data.split_seed is None else data.split_seed
+    splits, findings = check_groups(pair, data, split_seed, split)
+    copies, groups = check_copies(pair, splits)
+    findings += copies
+    findings += check_images(surveys)
+    findings += check_units(pair, surveys)
+    findings += check_balance(pair)
+    findings += check_order(pair)
+    findings += check_shortcuts(pair, surveys["source"], groups, seed)
+    findings += check_domains(surveys, seed)
+    return Report(tuple(findings))
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The report as JSON values."""
+    return {
+        "findings": [vars(finding) | {"rows": list(finding.rows)} for finding in report.findings],
+        "high": report.count("high"),
+        "medium": report.count("medium"),
+        "low": report.count("low"),
+    }

@@ -1,0 +1,1 @@
+"""Published data: from an archive's entry to one HDF5 file and its manifest."""

@@ -1,0 +1,388 @@
+"""A published record on its way from an archive to data.h5 and manifest.json."""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import resource
+import shutil
+import signal
+import threading
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from datk.errors import DataError
+from datk.published.connection import Patience
+from datk.published.fetch import fetch, fetched, state
+from datk.published.progress import Progress
+from datk.records import data_folder, open_record
+from tests.published.record_server import FILES, ROWS, Archive, Fault, arrays, entry, record_for, write
+
+AT_ONCE = Patience(sleep=lambda _: None, timeout=5.0)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """Where fetched data go."""
+    monkeypatch.setenv("DATK_DATA_DIR", str(tmp_path / "home"))
+    return tmp_path / "home" / "tiny-sky"
+
+
+@pytest.fixture
+def content():
+    return arrays()
+
+
+@pytest.fixture
+def published(tmp_path, content):
+    """The folder of published files."""
+    return write(tmp_path / "published", content)
+
+
+@pytest.fixture
+def archive(published):
+    archive = Archive(published)
+    yield archive
+    archive.close()
+
+
+@pytest.fixture
+def record(published, content, archive):
+    return record_for(published, content, archive.url + "record.json")
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()} - {".lock"}
+
+
+def failing(record, *arguments, **options):
+    with pytest.raises(DataError) as error:
+        fetch(record, *arguments, patience=AT_ONCE, **options)
+    assert names(data_folder() / record.name) & {"data.h5", "data.h5.part", "manifest.json"} == set()
+    return str(error.value)
+
+
+# --- what it comes to ----------------------------------------------------------------------------------
+
+
+def test_a_record_becomes_one_file_and_its_manifest(record, archive, home, content):
+    assert state(record) == "not fetched"
+    there, new = fetch(record, patience=AT_ONCE)
+    assert new
+    assert names(home) == {"data.h5", "manifest.json"}
+    path, manifest = open_record(record)
+    assert (path, manifest) == (there.path, there.manifest)
+    assert state(record) == "fetched"
+    with h5py.File(path) as file:
+        for key, array in content.items():
+            assert file[key].dtype == (np.float32 if key.endswith("x") else np.int64)
+            np.testing.assert_array_equal(file[key], array.astype(file[key].dtype))
+    assert manifest["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert there.intact
+    assert manifest["size"] == path.stat().st_size
+    assert manifest["datasets"]["source/y"] == {"shape": [ROWS], "dtype": "int64"}
+    assert manifest["datasets"]["target/x"]["mean"] == pytest.approx(content["target/x"].mean((0, 2, 3)))
+    assert manifest["datasets"]["target/x"]["std"] == pytest.approx(content["target/x"].std((0, 2, 3)))
+    assert manifest["record"] == {
+        "title": "Tiny sky",
+        "reference": "Nobody (2020)",
+        "url": record.url,
+        "doi": "10.1/tiny",
+        "licence": "cc-by-4.0",
+    }
+    described = {file["key"]: file for file in entry(archive.folder)["files"]}
+    assert [file["checksum"] for file in manifest["files"]] == [
+        described[FILES[file["dataset"]]]["checksum"] for file in manifest["files"]
+    ]
+    assert (manifest["mock"], manifest["compared"]) == (False, ["source/x", "target/x"])
+
+
+def test_what_is_there_is_not_fetched_again(record, archive):
+    first, _ = fetch(record, patience=AT_ONCE)
+    asked = len(archive.requests)
+    assert fetch(record) == (first, False)
+    assert len(archive.requests) == asked
+    again, new = fetch(record, force=True, patience=AT_ONCE)
+    assert new
+    assert again.manifest["sha256"] == first.manifest["sha256"]
+
+
+def test_the_pair_adds_to_the_file(published, content):
+    def prepare(file):
+        file["source/group"] = np.arange(len(file["source/x"]))
+
+    there, _ = fetch(record_for(published, content, prepare=prepare), str(published))
+    assert there.manifest["datasets"]["source/group"] == {"shape": [ROWS], "dtype": "int64"}
+
+
+def test_a_fault_of_the_pair_leaves_nothing(published, content, home):
+    def prepare(file):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fetch(record_for(published, content, prepare=prepare), str(published))
+    assert names(home) == set()
+
+
+def test_a_changed_file_is_noticed(record):
+    there, _ = fetch(record, patience=AT_ONCE)
+    with h5py.File(there.path, "r+") as file:
+        file["source/y"][0] = 7
+    assert not fetched(record).intact
+    there.path.write_bytes(b"short")
+    assert state(record) == "damaged"
+    with pytest.raises(DataError, match="--force"):
+        fetch(record)
+    assert fetch(record, force=True, patience=AT_ONCE)[0].intact
+
+
+@pytest.mark.parametrize("text", ["", "<html>busy</html>"])
+def test_a_malformed_entry(record, archive, home, text):
+    archive.text = text
+    assert f"{record.url} is no entry of an archive" in failing(record)
+
+
+def test_an_entry_without_a_link(record, archive):
+    described = entry(archive.folder)
+    del described["files"][0]["links"]
+    archive.text = json.dumps(described)
+    assert "has no link to SX.npy" in failing(record)
+
+
+def test_a_missing_record(record, archive):
+    archive.faults["record.json"] = Fault(status=404)
+    assert "404" in failing(record)
+
+
+# --- interrupted ---------------------------------------------------------------------------------------
+
+
+def test_a_failed_download_goes_on_later(record, archive, home):
+    archive.faults["TX.npy"] = Fault(times=100, cut_at=1000)
+    archive.ranges = False
+    assert "the same command again" in failing(record)
+    assert names(home) == {"SX.npy", "sy.npy", "TX.npy.part"}
+    archive.faults, archive.ranges = {}, True
+    archive.served.clear()
+    fetch(record, patience=AT_ONCE)
+    size = record.files["target/x"].size
+    assert archive.served == {"TX.npy": size - 1000, "ty.npy": record.files["target/y"].size}
+    assert names(home) == {"data.h5", "manifest.json"}
+
+
+def interrupt():
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+
+def test_ctrl_c_in_a_download_keeps_its_bytes(record, archive, home):
+    archive.faults["SX.npy"] = Fault(called=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fetch(record, patience=AT_ONCE)
+    assert names(home) == {"SX.npy.part"}
+    kept = (home / "SX.npy.part").stat().st_size
+    assert kept > 0
+    fetch(record, patience=AT_ONCE)
+    assert ("SX.npy", f"bytes={kept}-") in archive.requests
+
+
+class Interrupted(Progress):
+    """Ctrl-C in the middle of a part of the work."""
+
+    def __init__(self, what):
+        self.what = what
+
+    def begin(self, what, total, done=0):
+        self.now = what == self.what
+
+    def advance(self, size):
+        if self.now:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("what", ["converting", "checksum"])
+def test_ctrl_c_in_a_conversion_keeps_the_downloads(record, archive, home, what):
+    with pytest.raises(KeyboardInterrupt):
+        fetch(record, progress=Interrupted(what), patience=AT_ONCE)
+    assert names(home) == set(FILES.values())
+    archive.served.clear()
+    assert fetch(record, patience=AT_ONCE)[1]
+    assert archive.served == {}
+
+
+def test_data_without_a_manifest_do_not_count(record, home, monkeypatch):
+    """Neither does the manifest of the file before."""
+    fetch(record, patience=AT_ONCE)
+    os_fsync, calls = os.fsync, []
+
+    def dying(file):
+        calls.append(file)
+        if len(calls) == 2:
+            raise SystemExit
+        os_fsync(file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", dying)
+        with pytest.raises(SystemExit):
+            fetch(record, force=True, patience=AT_ONCE)
+    assert {"data.h5", *FILES.values()} <= names(home)
+    assert state(record) == "not fetched"
+    assert fetch(record, patience=AT_ONCE)[1]
+
+
+# --- the disk ------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_in_the_conversion(record, home, monkeypatch):
+    """The space is claimed first: HDF5 would crash as it closes a file that it could not write."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    message = failing(record)
+    assert "the disk is full" in message
+    assert "DATK_DATA_DIR" in message
+    assert names(home) == set(FILES.values())
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(20_000, {"SX.npy.part"}), (50_000, set(FILES.values()))])
+def test_more_than_a_file_may_hold(record, archive, home, limit, kept):
+    """A limit that the system really sets, as a full disk does: in a download, in the conversion."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+    try:
+        message = failing(record)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "File too large; downloads are kept" in message
+    assert names(home) == kept
+    archive.served.clear()
+    assert fetch(record, patience=AT_ONCE)[1]
+    size = record.files["source/x"].size
+    assert archive.served.get("SX.npy", 0) == (size - limit if limit < size else 0)
+
+
+def test_too_little_room_is_said_before_the_start(record, archive, home, monkeypatch):
+    usage = shutil.disk_usage(Path.cwd())
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=record.size))
+    message = failing(record)
+    assert f"{home} needs 93.4 kB and has 62.3 kB free" in message
+    assert "DATK_DATA_DIR" in message
+    assert archive.served == {}
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=record.size * 3 // 2))
+    assert fetch(record, patience=AT_ONCE)[1]
+
+
+def test_too_little_room_for_the_conversion(record, published, home, monkeypatch):
+    usage = shutil.disk_usage(Path.cwd())
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=31_000))
+    assert f"{home} needs 31.0 kB and has 31.0 kB free" in failing(record, str(published))
+
+
+def test_a_folder_that_cannot_be_made(record, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("DATK_DATA_DIR", str(tmp_path / "file"))
+    with pytest.raises(DataError, match=r"cannot fetch into .*file/tiny-sky"):
+        fetch(record, patience=AT_ONCE)
+
+
+def test_two_fetches_at_once(record, home):
+    home.mkdir(parents=True)
+    with (home / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert f"another fetch is at work in {home}" in failing(record)
+    assert fetch(record, patience=AT_ONCE)[1]
+
+
+def test_a_file_system_without_locks(record, monkeypatch):
+    def unable(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unable)
+    assert fetch(record, patience=AT_ONCE)[1]
+
+
+# --- from a folder, and mocks --------------------------------------------------------------------------
+
+
+def test_files_of_a_folder_are_read_and_kept(published, content, record, archive):
+    before = {path: path.read_bytes() for path in published.iterdir()}
+    there, _ = fetch(record, str(published))
+    assert there.manifest["from"] == str(published)
+    assert {file["checksum"] for file in there.manifest["files"]} == {None}
+    assert {path: path.read_bytes() for path in published.iterdir()} == before
+    assert archive.requests == []
+
+
+def test_the_data_folder_itself_keeps_its_files(record, published, home):
+    shutil.copytree(published, home)
+    fetch(record, str(home))
+    assert names(home) == {"data.h5", "manifest.json", *FILES.values()}
+
+
+def test_record_json_in_a_folder_has_the_last_word(record, published):
+    (published / "record.json").write_text(json.dumps(entry(published)))
+    assert fetch(record, str(published))[0].manifest["files"][0]["checksum"].startswith("md5:")
+    damaged = bytearray((published / "TX.npy").read_bytes())
+    damaged[-1] ^= 1
+    (published / "TX.npy").write_bytes(damaged)
+    with pytest.raises(DataError, match=r"the md5 of TX.npy is .*; download it again"):
+        fetch(record, str(published), force=True)
+
+
+@pytest.mark.parametrize("where", ["nowhere", "ftp://127.0.0.1/x"])
+def test_a_folder_that_is_not_there(record, where):
+    assert "there is no folder" in failing(record, where)
+
+
+def mock_of(published, content):
+    """Other values and sizes than the record has, as a mock."""
+    write(
+        published,
+        {key: array[: ROWS // 2] * (2 if key.endswith("x") else 1) for key, array in content.items()},
+    )
+    (published / "record.json").write_text(json.dumps(entry(published, mock=True)))
+
+
+def test_a_mock_is_not_compared_with_the_record(record, published, content, archive):
+    mock_of(published, content)
+    there, _ = fetch(record, str(published))
+    assert (there.mock, there.manifest["compared"]) == (True, [])
+    assert there.manifest["datasets"]["source/x"]["shape"][0] == ROWS // 2
+    assert state(record) == "mock"
+    assert fetch(record, str(published)) == (there, False)
+
+
+def test_a_mock_is_not_taken_for_the_published_data(record, published, content, archive):
+    """Who asks for the published data does not get on with a mock that happens to be there."""
+    mock_of(published, content)
+    archive.more = {"mock": True}
+    fetch(record, record.url, patience=AT_ONCE)
+    with pytest.raises(DataError, match=r"mock of tiny-sky.*--force"):
+        fetch(record)
+    write(published, content)
+    archive.more = {}
+    there, _ = fetch(record, force=True, patience=AT_ONCE)
+    assert not there.mock
+
+
+def test_a_file_is_missing(record, published):
+    (published / "ty.npy").unlink()
+    assert "has no file ty.npy" in failing(record, str(published))
+
+
+def test_a_truncated_file(record, published):
+    path = published / "SX.npy"
+    path.write_bytes(path.read_bytes()[:-8])
+    assert "SX.npy has 30,840 bytes, not 30,848" in failing(record, str(published))
+
+
+def test_content_that_cannot_be_used_leaves_nothing(published, content, home):
+    content["target/y"][5] = 0.5
+    write(published, content)
+    assert "ty.npy has the label 0.5 in row 5" in failing(record_for(published, content), str(published))
+    assert names(home) == set()
