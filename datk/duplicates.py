@@ -16,10 +16,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from datk.interfaces import Array
-from datk.likeness import Both, Rows, equal_rows, like_rows, read_rows
+from datk.likeness import Both, Kept, Rows, equal_rows, like_rows, read_rows
 from datk.polar import turned_copies
 
-__all__ = ["Duplicates", "find_duplicates", "group_duplicates"]
+__all__ = ["Duplicates", "find_all_duplicates", "find_duplicates", "group_duplicates"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,23 @@ def find_duplicates(
         DataError: the rows differ in shape, or are neither images nor vectors.
     """
     both = Both(x, other)
+    return _duplicates(both, read_rows(both), rotations)
+
+
+def find_all_duplicates(x: Array, other: Array) -> tuple[Duplicates, Duplicates, Duplicates]:
+    """Pairs within x, within another array, and between the two, as `find_duplicates` finds them one by one,
+    but reading the rows once."""
+    both = Both(x, other)
     kept = read_rows(both)
+    parts = slice(0, both.start), slice(both.start, both.total)
+    in_x, in_other = (
+        _duplicates(Both(array, None), kept.part(rows), "quarter")
+        for array, rows in zip((x, other), parts, strict=True)
+    )
+    return in_x, in_other, _duplicates(both, kept, "quarter")
+
+
+def _duplicates(both: Both, kept: Kept, rotations: Literal["quarter", "any"]) -> Duplicates:
     first, second = equal_rows(both, kept.digests)
     exact = np.ones(len(first), dtype=bool)
     if kept.miniatures is not None:
@@ -65,7 +81,7 @@ def find_duplicates(
             near = np.unique(np.concatenate([near, turned_copies(both, rows)]), axis=0)
         first, second = np.append(first, near[:, 0]), np.append(second, near[:, 1])
         exact = np.append(exact, np.zeros(len(near), dtype=bool))
-    if other is not None:
+    if len(both.arrays) == 2:
         across = (first < both.start) & (second >= both.start)
         first, second, exact = first[across], second[across] - both.start, exact[across]
     order = np.lexsort((second, first))

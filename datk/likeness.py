@@ -84,6 +84,11 @@ class Kept:
     miniatures: Tensor | None
     """[N, C, 12, 12] of images, normalised; None for vectors."""
 
+    def part(self, rows: slice) -> "Kept":
+        """That of some neighbouring rows."""
+        small = None if self.miniatures is None else self.miniatures[rows]
+        return Kept(self.digests[rows], self.varied[rows], small)
+
 
 def read_rows(both: Both) -> Kept:
     """Read every row once."""
@@ -154,8 +159,11 @@ def equal_rows(both: Both, digests: Rows) -> tuple[Rows, Rows]:
     first = firsts[inverse[second]]
     same = np.zeros(len(second), dtype=bool)
     for part, a, b in _pairs(both, first, second):
-        views = [b] if b.ndim == 2 else [_turned(b, code) for code in SYMMETRIES]
-        same[part] = torch.stack([(a == view).flatten(1).all(dim=1) for view in views]).any(dim=0).numpy()
+        found = (a == b).flatten(1).all(dim=1)
+        for code in SYMMETRIES[1:] if b.ndim == 4 else ():
+            unlike = torch.nonzero(~found).flatten()
+            found[unlike] = (a[unlike] == _turned(b[unlike], code)).flatten(1).all(dim=1)
+        same[part] = found.numpy()
     return first[same], second[same]
 
 

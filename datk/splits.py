@@ -184,8 +184,8 @@ def _fixed_test(
     if both := int((tested & trained).sum()):
         where = " and ".join(f"{domain}_test" for domain in masks)
         raise DataError(
-            f"{both} {'group is' if both == 1 else 'groups are'} in two splits because of the fixed test rows "
-            f"({where}), the first is group "
+            f"{both} {'group is' if both == 1 else 'groups are'} in two splits because of the fixed test "
+            f"rows ({where}), the first is group "
             f"{objects[np.argmax(tested & trained)]}; mark all rows of a group as test, "
             "or drop the masks or the groups"
         )

@@ -7,7 +7,7 @@ from scipy.sparse.csgraph import connected_components
 
 from datk.audit.findings import Finding, Severity, counted, some
 from datk.config import DataConfig
-from datk.duplicates import Duplicates, find_duplicates
+from datk.duplicates import Duplicates, find_all_duplicates
 from datk.errors import DataError
 from datk.interfaces import DomainPair, Samples
 from datk.splits import PARTS, Rule, Split, Splits, split_pair
@@ -41,17 +41,13 @@ def check_groups(
 
 def check_copies(pair: DomainPair, splits: Splits | None) -> tuple[list[Finding], Rows]:
     """Duplicates within and across domains; also the groups [N] of source rows, duplicates among them."""
-    findings = []
-    links = find_duplicates(pair.source.x)
-    for domain, samples, pairs in (
-        ("source", pair.source, links),
-        ("target", pair.target, find_duplicates(pair.target.x)),
-    ):
-        labels = pair.source_labels if domain == "source" else None
-        split = getattr(splits, domain) if splits else None
-        findings.append(_within(domain, samples, pairs, labels, split))
-    findings.append(_across(find_duplicates(pair.source.x, pair.target.x), splits))
-    return findings, _joined(pair.source, links)
+    in_source, in_target, across = find_all_duplicates(pair.source.x, pair.target.x)
+    findings = [
+        _within("source", pair.source, in_source, pair.source_labels, splits.source if splits else None),
+        _within("target", pair.target, in_target, None, splits.target if splits else None),
+        _across(across, splits),
+    ]
+    return findings, _joined(pair.source, in_source)
 
 
 def _parts(split: Split, rows: int) -> Rows:

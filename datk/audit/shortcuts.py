@@ -18,13 +18,11 @@ from datk.rows import chunks
 Rows = npt.NDArray[np.int64]
 Table = npt.NDArray[np.float32]
 
-SAMPLE = 4000
-"""Rows that the small models are fitted to."""
+SAMPLE, TREES = 4000, 25
+"""Rows that the small models are fitted to, and trees of each."""
 
 HIGH, MEDIUM = 0.8, 0.65
 """AUC from which on a view that should say nothing of the class is a fault."""
-
-TREES = 25
 
 CERTAIN = 4.0
 """Standard errors that a result must lie above chance to be told."""
