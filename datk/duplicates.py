@@ -92,7 +92,11 @@ def group_duplicates(x: Array, *, rotations: Literal["quarter", "any"] = "quarte
     """Group numbers [N] from 0, in the order of their first rows: duplicates, and duplicates of duplicates,
     have the same. See `find_duplicates`."""
     pairs = find_duplicates(x, rotations=rotations)
-    rows = x.shape[0]
-    links = coo_array((np.ones(len(pairs)), (pairs.first, pairs.second)), shape=(rows, rows))
-    groups: Rows = connected_components(links, directed=False)[1].astype(np.int64)
-    return groups
+    return linked(pairs.first, pairs.second, x.shape[0])
+
+
+def linked(first: Rows, second: Rows, rows: int) -> Rows:
+    """Numbers [rows] from 0 of the sets of rows that hang together by pairs first = second."""
+    links = coo_array((np.ones(len(first)), (first, second)), shape=(rows, rows))
+    sets: Rows = connected_components(links, directed=False)[1].astype(np.int64)
+    return sets

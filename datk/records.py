@@ -7,7 +7,7 @@ them once to a single HDF5 file under `data_folder()`, and the pair opens that f
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class Record:
     """Paper and DOI."""
     files: Mapping[str, RecordFile]
     """Published file of each HDF5 dataset: images source/x and target/x, labels source/y and target/y."""
-    prepare: Callable[[Any], None] = field(default=lambda file: None)
+    prepare: Callable[[Any], None] | None = None
     """Called with the open `h5py.File` after its datasets were written, for instance to add source/group."""
     mock: Callable[[Path, float, int], None] | None = None
     """Writes a miniature of the whole publication into a folder: (folder, scale, seed)."""

@@ -155,7 +155,7 @@ def test_an_unknown_name_gets_a_suggestion(datk, arguments, name, suggested):
 
 def test_a_name_unlike_any_other_lists_them(datk):
     outcome = datk("run", "--pair", "xyzzy")
-    assert "arrays, mock-mergers" in outcome.err
+    assert "known: arrays, illustris-sdss, illustris-simsim, mock-mergers" in outcome.err
 
 
 def test_a_clash_is_an_error_that_names_the_choices(datk, other_mmd):

@@ -2,12 +2,10 @@
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from datk.audit.findings import Finding, Severity, counted, some
 from datk.config import DataConfig
-from datk.duplicates import Duplicates, find_all_duplicates
+from datk.duplicates import Duplicates, find_all_duplicates, linked
 from datk.errors import DataError
 from datk.interfaces import DomainPair, Samples
 from datk.splits import PARTS, Rule, Split, Splits, split_pair
@@ -121,6 +119,4 @@ def _joined(samples: Samples, pairs: Duplicates) -> Rows:
     known = np.arange(rows) if samples.groups is None else np.asarray(samples.groups)
     _, firsts, inverse = np.unique(known, return_index=True, return_inverse=True)
     first, second = np.append(pairs.first, firsts[inverse]), np.append(pairs.second, np.arange(rows))
-    links = coo_array((np.ones(len(first)), (first, second)), shape=(rows, rows))
-    groups: Rows = connected_components(links, directed=False)[1].astype(np.int64)
-    return groups
+    return linked(first, second, rows)

@@ -97,7 +97,9 @@ def convert(arrays: Arrays, path: Path, compare: bool, progress: Progress) -> di
                     _compare(moments[key], arrays.record.files[key])
             else:
                 _copy_labels(array, dataset, progress)
-        arrays.record.prepare(file)
+        if arrays.record.prepare is not None:
+            progress.note(f"looking through the arrays of {arrays.record.name}, which may take minutes")
+            arrays.record.prepare(file)
         described = _described(file, moments)
         file.flush()
         size = file.id.get_filesize()
