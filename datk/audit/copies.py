@@ -30,8 +30,8 @@ def check_groups(
         return splits, [Finding("split", "both", "ok", message)]
     if not pair.shared_groups:
         message = (
-            f"{splits.rule}, each domain by itself; if equal ids in both mean the same object, set "
-            "pair.shared_groups=true, or target test objects are in the source's training"
+            f"{splits.rule}, each domain by itself; if equal ids in both mean the same object, say so "
+            "(shared_groups), or target test objects are in the source's training"
         )
         return splits, [Finding("split", "both", "low", message)]
     return splits, [Finding("split", "both", "ok", f"{splits.rule}, with objects common to both domains")]
@@ -86,9 +86,10 @@ def _within(
             severity = "high"
             text += f"; {int(apart.sum())} across splits: {_described(pairs, apart)}"
     if samples.groups is not None:
-        unknown = samples.groups[pairs.first] != samples.groups[pairs.second]
-        if unknown.any():
-            text += f"; {int(unknown.sum())} between rows of different groups"
+        unknown = int((samples.groups[pairs.first] != samples.groups[pairs.second]).sum())
+        advice = "their groups keep them together"
+        if unknown:
+            text += f"; {unknown} between rows of different groups"
             advice = "drop one of each, or give them one group"
     if labels is not None:
         differ = labels[pairs.first] != labels[pairs.second]

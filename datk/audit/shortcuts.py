@@ -48,11 +48,11 @@ def _verdict(name: str, score: tuple[float, float] | None) -> Finding:
         return Finding(check, "source", "ok", "too few rows or objects of a class to tell")
     auc, error = score
     text = f"AUC {auc:.2f} ± {error:.2f} for the class (chance 0.50)"
-    severity: Severity = "ok"
-    if auc - CERTAIN * error > 0.5 and auc > MEDIUM:
-        severity = "high" if auc > HIGH else "medium"
-    if severity == "ok":
+    if auc <= MEDIUM:
         return Finding(check, "source", "ok", text)
+    if auc - CERTAIN * error <= 0.5:
+        return Finding(check, "source", "low", f"{text} from so few objects that it may be chance")
+    severity: Severity = "high" if auc > HIGH else "medium"
     if name == "brightness":
         severity = "medium" if auc > 0.75 else "low"
         advice = "see whether this is physics or how the classes were selected or scaled"
