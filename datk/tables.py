@@ -170,20 +170,27 @@ def markdown(suite: Suite, tables: Sequence[Filled], command: str) -> str:
     for filled in tables:
         page += [f"## {filled.table.title}", ""]
         page += [filled.table.text.strip(), ""] if filled.table.text else []
-        header = ["method", "domain", "by", *(COLUMNS[metric] for metric in suite.metrics), "s/epoch"]
-        page += [_row(header), _row(["---"] * len(header))]
-        previous: tuple[str, str] | None = None
-        for line in filled.lines:
-            same_method = previous is not None and previous[0] == line.method
-            same = previous == (line.method, line.domain)
-            names = ["" if same_method else line.method, "" if same else line.domain, line.by]
-            seconds = "" if line.seconds_per_epoch is None else f"{line.seconds_per_epoch:.2f}"
-            page.append(_row([*names, *(line.cell(metric) for metric in suite.metrics), seconds]))
-            previous = line.method, line.domain
-        page += ["", filled.caption, ""]
+        header, *rows = grid(suite, filled)
+        page += [_row(header), _row(["---"] * len(header)), *map(_row, rows), "", filled.caption, ""]
         page += [f"- Not in the table: {reason}" for reason in filled.absent]
         page += [""] if filled.absent else []
     return "\n".join(page).rstrip() + "\n"
+
+
+def grid(suite: Suite, filled: Filled) -> list[list[str]]:
+    """Header and rows of a table; who measured is a column only where somebody else did, too."""
+    alone = all(line.by == DATK for line in filled.lines)
+    by = [] if alone else ["by"]
+    rows = [["method", "domain", *by, *(COLUMNS[metric] for metric in suite.metrics), "s/epoch"]]
+    method = domain = ""
+    for line in filled.lines:
+        names = ["" if line.method == method else line.method]
+        names.append("" if (line.method, line.domain) == (method, domain) else line.domain)
+        names += [] if alone else [line.by]
+        seconds = "" if line.seconds_per_epoch is None else f"{line.seconds_per_epoch:.2f}"
+        rows.append([*names, *(line.cell(metric) for metric in suite.metrics), seconds])
+        method, domain = line.method, line.domain
+    return rows
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from datk.bench import Outcome
 from datk.suites import Suite
-from datk.tables import COLUMNS, DATK, Filled, Line
+from datk.tables import Filled, grid
 
 
 class Progress:
@@ -58,33 +58,17 @@ def _show(suite: Suite, filled: Filled) -> None:
     console = Console(highlight=False, markup=False)
     console.print(Text(f"\n{filled.table.title}", style="bold"), soft_wrap=True)
     if filled.lines:
+        header, *rows = grid(suite, filled)
+        numbers = len(header) - len(suite.metrics) - 1
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        for name in ("method", "domain", "by"):
-            table.add_column(name, no_wrap=True)
-        for metric in suite.metrics:
-            table.add_column(COLUMNS[metric], justify="right", no_wrap=True)
-        table.add_column("s/epoch", justify="right", no_wrap=True)
-        previous = ("", "")
-        for line in filled.lines:
-            table.add_row(
-                *_names(line, previous), *_numbers(suite, line), style=None if line.seeds else "dim"
-            )
-            previous = line.method, line.domain
+        for place, name in enumerate(header):
+            table.add_column(name, justify="left" if place < numbers else "right", no_wrap=True)
+        for line, row in zip(filled.lines, rows, strict=True):
+            shown = [cell.replace("0.", ".").replace(" ± ", "±") for cell in row[numbers:-1]]
+            table.add_row(*row[:numbers], *shown, row[-1], style=None if line.seeds else "dim")
         # A table that is too wide is left whole: cut numbers would be worse than long lines.
         width = max(console.width, Console(width=1000).measure(table).maximum)
         Console(width=width, highlight=False, markup=False).print(table)
     console.print(Text(filled.caption), soft_wrap=True)
     for reason in filled.absent:
         console.print(Text(f"not in the table: {reason}", style="yellow"), soft_wrap=True)
-
-
-def _names(line: Line, previous: tuple[str, str]) -> list[str]:
-    method = "" if previous[0] == line.method else line.method
-    domain = "" if previous == (line.method, line.domain) else line.domain
-    return [method, domain, "" if line.by == DATK else line.by]
-
-
-def _numbers(suite: Suite, line: Line) -> list[str]:
-    """Without leading zeros, for narrow terminals."""
-    seconds = "" if line.seconds_per_epoch is None else f"{line.seconds_per_epoch:.2f}"
-    return [*(line.cell(metric).replace("0.", ".").replace(" ", "") for metric in suite.metrics), seconds]
