@@ -7,6 +7,7 @@ complete run is not repeated, an interrupted one goes on, a changed option makes
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from datk.files import write_json
 from datk.inspection import inspect_pair
 from datk.interfaces import DomainPair
 from datk.records import MissingDataError
-from datk.runs import RunResult, read_result
+from datk.runs import RunFolder, RunResult, read_result, weights_checksum
 from datk.suites import Entry
 
 
@@ -73,7 +74,8 @@ def run_suite(
     def run(entry: Entry, seed: int) -> Outcome:
         start = outcomes.get((str(entry.cell.init), seed))
         outcome = runner.run(entry, seed, experiments[entry.key, seed], start)
-        tell(outcome)
+        if not runner.stopping:
+            tell(outcome)
         return outcome
 
     with ThreadPoolExecutor(max_workers=jobs) as pool:
@@ -84,6 +86,7 @@ def run_suite(
                     outcomes[outcome.entry.key, outcome.seed] = outcome
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
+            runner.stop()
             raise
     return [outcomes[entry.key, seed] for entry in entries for seed in seeds]
 
@@ -112,15 +115,23 @@ class _Runner:
         self.checksums: dict[str, str] = {}
         self.pair: tuple[str, DomainPair] | None = None
         self.reading = threading.Lock()
+        self.processes: set[subprocess.Popen[str]] = set()
+        self.stopping = False
+
+    def stop(self) -> None:
+        """Interrupt the runs in processes of their own, which then end as after Ctrl-C."""
+        self.stopping = True
+        for process in list(self.processes):
+            process.send_signal(signal.SIGINT)
 
     def run(self, entry: Entry, seed: int, experiment: Experiment, start: Outcome | None) -> Outcome:
         try:
-            experiment, weights = _started(entry, experiment, start)
+            experiment, weights = _start(entry, experiment, start)
             folder = self._folder(entry, seed, experiment, weights)
             if (folder / "result.json").is_file():
                 return Outcome(entry, seed, "was done", read_result(folder))
             if self.jobs > 1:
-                _run_in_process(experiment, folder, self.jobs)
+                self._run_in_process(experiment, folder)
             else:
                 execute(experiment, folder, resume=True, pair=self._pair(experiment))
             return Outcome(entry, seed, "ran", read_result(folder))
@@ -130,6 +141,30 @@ class _Runner:
             return Outcome(entry, seed, "failed", error=str(error))
         except Exception as error:  # a fault of a plugin must not cost the other runs
             return Outcome(entry, seed, "failed", error=f"{type(error).__name__}: {error}")
+
+    def _run_in_process(self, experiment: Experiment, folder: Path) -> None:
+        """Run with a share of the processor's cores. Raises `RunError` if it fails."""
+        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // self.jobs))
+        with tempfile.TemporaryDirectory() as temporary:
+            config = Path(temporary) / "config.json"
+            write_json(config, experiment.config.model_dump(mode="json"))
+            command: list[Any] = [sys.executable, "-m", "datk", "run", "--config", config, "--out", folder]
+            process = subprocess.Popen(
+                [*command, "--resume", "--quiet"],
+                env=os.environ | {"OMP_NUM_THREADS": threads},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,  # Ctrl-C is ours to pass on, once
+            )
+            self.processes.add(process)
+            if self.stopping:
+                process.send_signal(signal.SIGINT)
+            said = process.communicate()[1].strip().splitlines()
+            self.processes.discard(process)
+        if process.returncode:
+            ended = f"its process ended with {process.returncode}"
+            raise RunError(said[-1].removeprefix("error: ") if said else ended)
 
     def _folder(self, entry: Entry, seed: int, experiment: Experiment, weights: str | None) -> Path:
         config = experiment.config.model_dump(mode="json") | {"init": weights}
@@ -142,6 +177,8 @@ class _Runner:
         with self.reading:
             if key not in self.checksums:
                 self.checksums[key] = inspect_pair(self._pair(experiment)).checksum
+                if self.jobs > 1:
+                    self.pair = None  # each process has its own
             return self.checksums[key]
 
     def _pair(self, experiment: Experiment) -> DomainPair:
@@ -157,33 +194,16 @@ def _pair_key(experiment: Experiment) -> str:
     return json.dumps(experiment.config.pair, sort_keys=True)
 
 
-def _started(entry: Entry, experiment: Experiment, start: Outcome | None) -> tuple[Experiment, str | None]:
-    """The experiment with the folder of the run it starts from, and the checksum of that run's weights."""
-    if entry.cell.init is None:
+def _start(entry: Entry, experiment: Experiment, start: Outcome | None) -> tuple[Experiment, str | None]:
+    """The experiment with the folder of the run it starts from, and the checksum of the weights there."""
+    init = experiment.config.init
+    if entry.cell.init is not None:
+        if start is None or start.result is None:
+            reason = start.status if start else "not run"
+            error = MissingDataError if reason == "data missing" else RunError
+            raise error(f"it starts from {entry.cell.init}, which has no result ({reason})")
+        init = str(start.result.folder)
+    if init is None:
         return experiment, None
-    if start is None or start.result is None:
-        reason = start.status if start else "not run"
-        error = MissingDataError if reason == "data missing" else RunError
-        raise error(f"it starts from {entry.cell.init}, which has no result ({reason})")
-    config = experiment.config.model_copy(update={"init": str(start.result.folder)})
-    return replace(experiment, config=config), start.result.weights_sha256
-
-
-def _run_in_process(experiment: Experiment, folder: Path, jobs: int) -> None:
-    """Run in a process of its own, with its share of the processor's cores. Raises `RunError` if it fails."""
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // jobs))
-    with tempfile.TemporaryDirectory() as temporary:
-        config = Path(temporary) / "config.json"
-        write_json(config, experiment.config.model_dump(mode="json"))
-        command: list[Any] = [sys.executable, "-m", "datk", "run", "--config", config, "--out", folder]
-        done = subprocess.run(
-            [*command, "--resume", "--quiet"],
-            env=os.environ | {"OMP_NUM_THREADS": threads},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        reason = said[-1].removeprefix("error: ") if said else f"its process ended with {done.returncode}"
-        raise RunError(reason)
+    config = experiment.config.model_copy(update={"init": init})
+    return replace(experiment, config=config), weights_checksum(RunFolder(Path(init)).load_selected())

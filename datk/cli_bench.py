@@ -34,12 +34,16 @@ def bench(
     from datk import tables
     from datk.bench import run_suite
     from datk.console import bench as console
+    from datk.errors import ConfigError
     from datk.files import write_json, write_text, writing
+    from datk.records import MissingDataError
     from datk.suites import read_suite
 
     read, entries = read_suite(suite)
     chosen = read.seeds[:seeds]
     folder = Path(out) if out is not None else Path("runs") / f"bench-{Path(suite).stem}"
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--out {folder} is a file; name a folder")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     progress = console.Progress(len(entries) * len(chosen))
@@ -50,6 +54,8 @@ def bench(
     except KeyboardInterrupt:
         click.echo("interrupted; the same command goes on", err=True)
         raise SystemExit(130) from None
+    if all(outcome.status == "data missing" for outcome in outcomes):
+        raise MissingDataError(outcomes[0].error)
     command = shlex.join(["datk", *sys.argv[1:]])
     filled = tables.fill(read, outcomes)
     write_text(folder / "tables.md", tables.markdown(read, filled, command))

@@ -264,7 +264,7 @@ def _dump(chosen: Component) -> Options:
 def resolve(
     *,
     recipe: str | None = None,
-    config: str | Path | Mapping[str, Any] | None = None,
+    config: str | Path | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     selectors: Mapping[str, Any] | None = None,
     overrides: Iterable[str] | Mapping[str, Any] = (),
 ) -> Experiment:
@@ -272,7 +272,8 @@ def resolve(
 
     Args:
         recipe: name of an installed recipe, or the path of a .toml file.
-        config: path of a TOML or JSON file, or a dictionary of the same form.
+        config: path of a TOML or JSON file, a dictionary of the same form, or several dictionaries, each over
+            those before it.
         selectors: top-level keys given by flags; `epochs` stands for `train.epochs`. None means not given.
         overrides: texts `key=value`, or values by dotted key.
 
@@ -283,11 +284,10 @@ def resolve(
     flags = {key: value for key, value in (selectors or {}).items() if value is not None}
     if "epochs" in flags:
         flags["train"] = {"epochs": flags.pop("epochs")}
-    stack = [
-        layers.read_recipe(recipe) if recipe is not None else {},
-        config if isinstance(config, Mapping) else layers.read_file(config) if config is not None else {},
-        flags,
-    ]
+    if isinstance(config, str | Path):
+        config = layers.read_file(config)
+    configs = [config] if isinstance(config, Mapping) else list(config or ())
+    stack = [layers.read_recipe(recipe) if recipe is not None else {}, *configs, flags]
     options: Options = RunConfig().model_dump(mode="json")
     for layer in stack:
         options = layers.merge(options, layer)

@@ -21,8 +21,11 @@ class Inspected:
     """sha256 over all that training may use: samples, groups and test rows of both, labels of the source."""
 
 
-def inspect_pair(pair: DomainPair) -> Inspected:
+def inspect_pair(pair: DomainPair, *, finite: bool = True) -> Inspected:
     """Check shapes, lengths, labels and values; read every row once.
+
+    Args:
+        finite: whether all values have to be.
 
     Raises:
         DataError: naming the domain, what is wrong, how often and where first.
@@ -31,7 +34,7 @@ def inspect_pair(pair: DomainPair) -> Inspected:
     shapes = {}
     for domain, samples in (("source", pair.source), ("target", pair.target)):
         shapes[domain] = _check_shape(domain, samples)
-        _check_values(domain, samples.x, digest)
+        _check_values(domain, samples.x, digest, finite)
         for array in (samples.groups, samples.test):
             digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
     if shapes["source"] != shapes["target"]:
@@ -55,7 +58,7 @@ def _check_shape(domain: str, samples: Samples) -> tuple[int, ...]:
     return shape[1:]
 
 
-def _check_values(domain: str, x: Array, digest: Any) -> None:
+def _check_values(domain: str, x: Array, digest: Any, must_be_finite: bool) -> None:
     bad, first = 0, -1
     for start, chunk in chunks(x):
         digest.update(np.ascontiguousarray(chunk).data)
@@ -68,7 +71,7 @@ def _check_values(domain: str, x: Array, digest: Any) -> None:
             rows = np.flatnonzero(~finite.reshape(len(chunk), -1).all(axis=1))
             first = start + int(rows[0]) if first < 0 else first
             bad += int((~finite).sum())
-    if bad:
+    if bad and must_be_finite:
         raise DataError(
             f"{domain}: {bad} {'value is' if bad == 1 else 'values are'} NaN, infinite or beyond float32, "
             f"the first in row {first}; "

@@ -16,6 +16,10 @@ from datk.errors import DataError
 __all__ = ["MissingDataError", "Record", "RecordFile", "data_folder", "open_record"]
 
 
+MANIFEST = {"pair", "mock", "sha256", "size", "datasets", "record", "from", "files", "compared", "date"}
+"""What a manifest has to say; one that does not say whether the data are a mock is none."""
+
+
 class MissingDataError(DataError):
     """Published data have not been fetched."""
 
@@ -57,7 +61,7 @@ class Record:
     @property
     def size(self) -> int:
         """Bytes to download."""
-        return sum(file.size for file in self.files.values())
+        return sum({file.name: file.size for file in self.files.values()}.values())
 
 
 def data_folder() -> Path:
@@ -97,7 +101,7 @@ def open_record(record: Record, path: str | Path | None = None) -> tuple[Path, d
         )
     try:
         manifest: dict[str, Any] = json.loads(manifest_path.read_text(encoding="utf-8"))
-        whole = data.stat().st_size == manifest["size"]
+        whole = data.stat().st_size == manifest["size"] and manifest.keys() >= MANIFEST
     except (OSError, ValueError, KeyError, TypeError):
         whole = False
     if not whole:

@@ -1,6 +1,6 @@
 """Suites: TOML files that name experiments, the tables they stand in, and published numbers beside them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,16 +98,17 @@ class Entry:
             epochs: in place of the cell's own.
             overrides: `key=value`, over everything.
         """
-        config: dict[str, Any] = {}
-        for layer in (self.suite.config, self.table.config, self.cell.config):
-            for key, value in layer.items():
-                both = isinstance(value, Mapping) and isinstance(config.get(key), Mapping)
-                config[key] = {**config[key], **value} if both else value
+        config = [self.suite.config, self.table.config, self.cell.config]
         selectors = {"seed": seed, "epochs": epochs, "init": self.cell.init}
         try:
-            return resolve(recipe=self.cell.recipe, config=config, selectors=selectors, overrides=overrides)
+            experiment = resolve(
+                recipe=self.cell.recipe, config=config, selectors=selectors, overrides=overrides
+            )
+            if experiment.config.seed != seed or any("seed" in layer for layer in config):
+                raise ConfigError("seed is not an option here; the suite's seeds say what is run")
         except ConfigError as error:
             raise ConfigError(f"{self.key}: {error}") from None
+        return experiment
 
 
 def read_suite(reference: str) -> tuple[Suite, list[Entry]]:
@@ -118,8 +119,9 @@ def read_suite(reference: str) -> tuple[Suite, list[Entry]]:
         PluginError: no installed suite has that name.
     """
     path = reference if reference.endswith(".toml") else plugins.resolve("suite", reference).target
-    suite: Suite = validate(Suite, layers.read_file(path, "suite"))
+    content = layers.read_file(path, "suite")
     try:
+        suite: Suite = validate(Suite, content)
         _check(suite)
         entries = [
             Entry(suite, table, cell)

@@ -80,9 +80,9 @@ def _filled(table: Table, outcomes: Sequence[Outcome]) -> Filled:
     lines: list[Line] = []
     for entry in dict.fromkeys(outcome.entry.key for outcome in outcomes):
         lines += _lines([outcome for outcome in outcomes if outcome.entry.key == entry])
-    results = [outcome.result for outcome in outcomes if outcome.result is not None]
+    done = [outcome for outcome in outcomes if outcome.result is not None]
     marked = any(number.impossible for line in lines for number in line.numbers.values())
-    return Filled(table, tuple(lines), _caption(results, marked), tuple(_absent(outcomes)))
+    return Filled(table, tuple(lines), _caption(done, marked), tuple(_absent(outcomes)))
 
 
 def _lines(outcomes: Sequence[Outcome]) -> Iterable[Line]:
@@ -129,8 +129,9 @@ def _absent(outcomes: Sequence[Outcome]) -> Iterable[str]:
         yield f"{', '.join(out)}: {reason}"
 
 
-def _caption(results: Sequence[RunResult], marked: bool) -> str:
+def _caption(done: Sequence[Outcome], marked: bool) -> str:
     """How the numbers were made; more than one value where the runs differ."""
+    results = [outcome.result for outcome in done if outcome.result is not None]
     if not results:
         return "No run is complete."
 
@@ -138,27 +139,45 @@ def _caption(results: Sequence[RunResult], marked: bool) -> str:
         return " or ".join(dict.fromkeys(str(value) for value in values))
 
     seeds = sorted({result.seed for result in results})
-    sizes = [
-        (r.metrics["source"]["test"]["n"], r.metrics["target"].get("test", {}).get("n", 0)) for r in results
-    ]
+    means = "mean ± sample standard deviation over seeds" if len(seeds) > 1 else "seed"
+    epochs = sorted({result.epochs for result in results})
+    span = (
+        f"{epochs[0]} to {epochs[-1]} epochs"
+        if len(epochs) > 1
+        else f"{epochs[0]} epoch{'s'[: epochs[0] > 1]}"
+    )
     parts = [
-        f"Test rows, mean ± sample standard deviation over seeds {', '.join(map(str, seeds))}",
-        f"backbone {each(r.backbone for r in results)}",
-        f"epoch chosen by {each(r.selected_by for r in results)} (no target label is used for it)",
-        f"split {each(r.split for r in results)}",
-        f"{each(f'{source} source and {target} target' for source, target in sizes)} test rows",
-        f"{each(r.epochs for r in results)} epochs"
-        if len({r.epochs for r in results}) == 1
-        else f"{min(r.epochs for r in results)} to {max(r.epochs for r in results)} epochs",
-        f"{each(r.device for r in results)}",
-        f"datk {each(r.datk for r in results)}",
+        f"Test rows, {means} {', '.join(map(str, seeds))}",
+        f"backbone {each(result.backbone for result in results)}",
+        f"epoch chosen by {each(result.selected_by for result in results)} (no target label is used for it)",
+        f"split {each(result.split for result in results)}",
+        f"{each(_sizes(result) for result in results)} test rows",
+        span,
+        each(result.device for result in results),
+        f"datk {each(result.datk for result in results)}",
     ]
-    notes = list(dict.fromkeys(f"Note: {note}." for note in results[0].notes))
+    notes = [f"Note: {note}." for note in _notes(done)]
     if any(result.split == "paper" for result in results):
         notes.insert(0, "split=paper deals single images: test objects have copies in training.")
     if marked:
         notes.append(f"{IMPOSSIBLE} contradicts other published numbers of its row.")
     return " ".join(["; ".join(parts) + ".", *notes])
+
+
+def _sizes(result: RunResult) -> str:
+    source, target = (result.metrics[domain].get("test", {"n": 0})["n"] for domain in ("source", "target"))
+    return f"{source} source and {target} target"
+
+
+def _notes(done: Sequence[Outcome]) -> Iterable[str]:
+    """What the first run of each cell says of its data, with the cells that say it unless all do."""
+    first = {outcome.entry.key: outcome for outcome in reversed(done)}
+    cells: dict[str, list[str]] = {}
+    for outcome in reversed(first.values()):
+        for note in outcome.result.notes if outcome.result else ():
+            cells.setdefault(note, []).append(outcome.entry.title)
+    for note, titles in cells.items():
+        yield note if len(titles) == len(first) else f"{', '.join(titles)}: {note}"
 
 
 # --- forms ---------------------------------------------------------------------------------------------

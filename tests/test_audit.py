@@ -1,7 +1,6 @@
 """Planted faults are found and weighed; sound data raise no alarm."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +8,27 @@ import pytest
 from datk.audit import as_json, audit
 from datk.config import DataConfig
 from datk.errors import DataError
-from datk.interfaces import Samples
+from datk.interfaces import ComponentConfig, DomainPair, Samples
 
 SIZE = 24
+
+
+class PairConfig(ComponentConfig):
+    source_group: str = ""
+    target_group: str = ""
+    shared_groups: bool = False
+
+
+class Pair(DomainPair):
+    """Bare of data."""
+
+    Config = PairConfig
+
+    def __init__(self):
+        pass
+
+    def answers(self, rows):
+        raise AssertionError("the audit looks at target labels")
 
 
 def sound(seed=0, rows=160, **changes):
@@ -32,7 +49,9 @@ def sound(seed=0, rows=160, **changes):
         "classes": ("long", "round"),
         "shared_groups": False,
     }
-    return SimpleNamespace(**(parts | changes))
+    pair = Pair()
+    vars(pair).update(parts | changes)
+    return pair
 
 
 def findings(pair, seed=0, **data):
@@ -78,7 +97,7 @@ def test_copies_within_a_split_and_with_other_labels():
     first, second = split_rows(pair).source.train[:2]
     pair.source.x[second] = pair.source.x[first]
     pair.source_labels[second] = pair.source_labels[first]
-    assert only(findings(pair), "duplicates", "source").severity == "low"
+    assert only(findings(pair), "duplicates", "source").severity == "medium"
     pair.source_labels[second] = 1 - pair.source_labels[first]
     finding = only(findings(pair), "duplicates", "source")
     assert finding.severity == "high"
@@ -93,7 +112,7 @@ def test_copies_across_domains():
     pair.target.x[splits.target.test[0]] = pair.source.x[splits.source.train[1], :, ::-1]
     finding = only(findings(pair), "duplicates", "both")
     assert finding.severity == "high"
-    assert "1 in source training and target test" in finding.message
+    assert f"1 target test row in source training: {splits.target.test[0]};" in finding.message
 
 
 def test_copies_that_the_groups_know_or_do_not_know():
@@ -105,7 +124,46 @@ def test_copies_that_the_groups_know_or_do_not_know():
     assert finding.severity == "low"
     assert finding.message.endswith("; their groups keep them together")
     pair.source = Samples(pair.source.x, groups=np.arange(160))
-    assert "1 between rows of different groups" in only(findings(pair), "duplicates", "source").message
+    finding = only(findings(pair), "duplicates", "source")
+    assert "1 not in one group, which another split may part" in finding.message
+    assert finding.severity in ("medium", "high")
+
+
+def test_copies_that_a_split_happens_to_keep_together_are_told_all_the_same():
+    for seed in range(6):
+        pair = sound()
+        pair.source.x[7] = pair.source.x[6]
+        pair.source_labels[7] = pair.source_labels[6]
+        rows = split_rows(pair, seed).source
+        together = any(np.isin([6, 7], part).all() for part in (rows.train, rows.validation, rows.test))
+        severity = only(findings(pair, seed), "duplicates", "source").severity
+        assert severity == ("medium" if together else "high")
+
+
+def test_a_leak_through_a_copy_of_a_copy_is_found():
+    """Source rows a and b and target row c are one image; a is in the source's test, b in its training."""
+    pair = sound()
+    splits = split_rows(pair)
+    a, b = int(splits.source.test[0]), int(splits.source.train[-1])
+    c = int(splits.target.test[0])
+    assert a < b, "the search pairs c with the first of its copies, a"
+    pair.source.x[b] = pair.source.x[a]
+    pair.target.x[c] = pair.source.x[a]
+    finding = only(findings(pair), "duplicates", "both")
+    assert finding.severity == "high"
+    assert f"1 target test row in source training: {c}" in finding.message
+
+
+def test_options_are_advised_only_where_the_pair_has_them():
+    class Fixed(Pair):
+        """Its groups are what they are."""
+
+        Config = ComponentConfig
+
+    pair = sound()
+    pair.source.x[7] = pair.source.x[6]
+    pair.__class__ = Fixed
+    assert not any("pair." in finding.message for finding in findings(pair))
 
 
 def test_what_few_objects_seem_to_betray_may_be_chance():
@@ -134,7 +192,7 @@ def test_groups_that_may_be_shared():
     pair.source, pair.target = Samples(pair.source.x, groups), Samples(pair.target.x, groups)
     finding = only(findings(pair), "split", "both")
     assert finding.severity == "low"
-    assert "say so (shared_groups)" in finding.message
+    assert finding.message.endswith("; set pair.shared_groups=true")
 
 
 def test_constant_corners_of_one_class():

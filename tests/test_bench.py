@@ -1,5 +1,9 @@
 """Running suites: what is run, what is left alone, what survives."""
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -155,3 +159,31 @@ def test_data_that_were_not_fetched_are_no_failure(monkeypatch, tmp_path):
     outcomes = ran(text, seeds=(0,))
     assert [o.status for o in outcomes] == ["ran", "data missing", "data missing"]
     assert "datk data fetch illustris-simsim" in outcomes[1].error
+
+
+def test_runs_that_start_from_other_weights_are_other_runs():
+    first = {o.seed: o.result.folder for o in ran(out="first")}
+    starts = [[f"init={first[seed]}"] for seed in (0, 1)]
+    started = [ran(seeds=(0,), overrides=start, out="started")[0] for start in starts]
+    assert [o.status for o in started] == ["ran", "ran"]
+    assert started[0].result.folder != started[1].result.folder
+    assert ran(seeds=(0,), overrides=starts[0], out="started")[0].result == started[0].result
+    (lost,) = ran(seeds=(0,), overrides=["init=nowhere"], out="started")
+    assert (lost.status, "nowhere" in lost.error) == ("failed", True)
+
+
+def test_an_interrupt_ends_the_processes_too(tmp_path):
+    Path("suite.toml").write_text(SUITE + cell("mmd", "mmd"))
+    command = [sys.executable, "-m", "datk", "bench", "suite.toml", "--out", "out", "--jobs", "2"]
+    command += ["--epochs", "1000000", "--set", "train.patience=0"]
+    bench = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 120
+    while len(list(Path("out").glob("*/*/*/checkpoints/last.pt"))) < 2 and time.monotonic() < until:
+        time.sleep(0.1)
+    bench.send_signal(signal.SIGINT)
+    _, said = bench.communicate(timeout=60)
+    assert bench.returncode == 130
+    assert said == "interrupted; the same command goes on\n"
+    lines = [path.read_text() for path in Path("out").glob("*/*/*/metrics.jsonl")]
+    time.sleep(0.5)
+    assert [path.read_text() for path in Path("out").glob("*/*/*/metrics.jsonl")] == lines

@@ -71,6 +71,14 @@ def test_a_failing_cell_is_named_and_the_exit_code_is_1(datk):
     assert "source only" in outcome.out
 
 
+def test_a_suite_without_any_data_is_an_error(datk, monkeypatch):
+    monkeypatch.setenv("DATK_DATA_DIR", "nothing")
+    outcome = datk("bench", "deepmerge-ii", "--seeds", "1", "--out", "out")
+    assert outcome.code == 2
+    assert "error: illustris-simsim is not in nothing/illustris-simsim; fetch it once with" in outcome.err
+    assert not Path("out/tables.md").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "telling"),
     [
@@ -80,7 +88,7 @@ def test_a_failing_cell_is_named_and_the_exit_code_is_1(datk):
         (["bench", "toys.toml", "--seeds", "x"], "--seeds"),
         (["bench", "toys.toml", "--jobs", "0"], "--jobs"),
         (["bench", "toys.toml", "--set", "train.lrr=1"], "toys/none: unknown option 'train.lrr'"),
-        (["bench", "toys.toml", "--out", "toys.toml"], "toys.toml"),
+        (["bench", "toys.toml", "--out", "toys.toml"], "--out toys.toml is a file"),
     ],
 )
 def test_wrong_usage_is_one_line(datk, arguments, telling):

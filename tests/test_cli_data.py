@@ -149,7 +149,7 @@ def test_fetch_from_a_bare_folder_says_that_checksums_are_unknown(datk, publishe
         (["fetch", "tiny-skies"], "did you mean 'tiny-sky'?"),
         (["show", "tiny-skies"], "did you mean 'tiny-sky'?"),
         (["fetch", "free-sky"], "needs no published data"),
-        (["fetch", "tiny-sky", "--from", "nowhere"], "nowhere; give another --from"),
+        (["fetch", "tiny-sky", "--from", "nowhere"], "nowhere is not there; --from names"),
         (["mock", "tinny", "--out", "m"], "did you mean 'tiny'?"),
         (["mock", "tiny", "--out", "published"], "published is not empty"),
         (["mock", "tiny", "--out", "published/SX.npy"], "is not empty"),

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from datk.errors import DataError
-from datk.records import MissingDataError, Record, RecordFile, data_folder, open_record, size_text
+from datk.records import (
+    MANIFEST,
+    MissingDataError,
+    Record,
+    RecordFile,
+    data_folder,
+    open_record,
+    size_text,
+)
 
 RECORD = Record(
     name="sky",
@@ -27,7 +35,11 @@ def home(tmp_path, monkeypatch):
 def lay(folder, size=4):
     folder.mkdir(parents=True)
     (folder / "data.h5").write_bytes(b"data")
-    (folder / "manifest.json").write_text(json.dumps({"size": size, "mock": True}))
+    (folder / "manifest.json").write_text(json.dumps(manifest(size)))
+
+
+def manifest(size):
+    return dict.fromkeys(MANIFEST, "said") | {"size": size, "mock": True}
 
 
 def test_the_data_folder_is_that_of_the_user(monkeypatch):
@@ -59,10 +71,21 @@ def test_sizes_for_people(size, text):
 
 def test_fetched_data_are_opened(home, tmp_path):
     lay(home / "sky")
-    assert open_record(RECORD) == (home / "sky" / "data.h5", {"size": 4, "mock": True})
+    assert open_record(RECORD) == (home / "sky" / "data.h5", manifest(4))
     lay(tmp_path / "elsewhere")
     path = tmp_path / "elsewhere" / "data.h5"
     assert open_record(RECORD, path)[0] == open_record(RECORD, str(path))[0] == path
+
+
+@pytest.mark.parametrize("key", sorted(MANIFEST))
+def test_a_manifest_that_leaves_something_out_is_none(home, key):
+    """Without the word whether the data are a mock, results would not say it either."""
+    lay(home / "sky")
+    content = manifest(4)
+    del content[key]
+    (home / "sky" / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="is not the file that its manifest describes"):
+        open_record(RECORD)
 
 
 @pytest.mark.parametrize("missing", ["data.h5", "manifest.json"])

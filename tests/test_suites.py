@@ -61,6 +61,31 @@ def test_a_cell_lies_over_its_table_over_the_suite_over_the_recipe():
     assert (one.seed, one.init, mmd.init) == (5, None, "one/none")
 
 
+def test_a_layer_that_names_components_replaces_those_below_it():
+    text = SMALL.replace("lr = 0.1\n", "lr = 0.1\n[config.align.coral]\nweight = 2.0\n")
+    text = text.replace(
+        'title = "One"\n', 'title = "One"\nconfig.pair = { name = "mock-mergers", images = 80 }\n'
+    )
+    text = text.replace("[table.config.train]\nlr = 0.2\nbatch_size = 64\n", "")
+    text = text.replace(
+        'config = { align = "none", train', 'config = { pair = "arrays", align = "none", train'
+    )
+    _, entries = written(text)
+    config = entries[0].experiment(0).config
+    assert list(config.align) == ["none"]
+    assert config.pair["name"] == "arrays"
+    assert "images" not in config.pair
+
+
+@pytest.mark.parametrize("where", ["suite", "override"])
+def test_seeds_are_those_of_the_suite(where):
+    _, entries = written(
+        SMALL.replace("[config.train]", "[config]\nseed = 7\n[config.train]") if where == "suite" else SMALL
+    )
+    with pytest.raises(ConfigError, match=r"one/none: seed is not an option here"):
+        entries[0].experiment(0, overrides=["seed=7"] if where == "override" else [])
+
+
 def test_epochs_and_overrides_lie_over_all():
     _, entries = written(SMALL)
     config = entries[0].experiment(0, epochs=1, overrides=["train.lr=0.3", "backbone.name=mlp"]).config
@@ -215,5 +240,5 @@ def test_transfer_needs_a_run_to_start_from():
 
 def test_recipes_and_suites_are_listed_with_their_summaries():
     for kind in plugins.FILES:
-        assert all(plugin.summary.endswith((".", ":")) or plugin.summary for plugin in plugins.find(kind))
+        assert all(plugin.summary for plugin in plugins.find(kind))
     assert {*PAPER, "deepmerge-ii"} == {plugin.name for plugin in plugins.find("recipe")}

@@ -120,6 +120,20 @@ def test_runs_that_differ_are_told_apart(suite):
     assert "2 to 4 epochs" in table.caption
 
 
+def test_a_note_of_some_cells_names_them(suite):
+    none, mmd = suite[1]
+    (table,) = fill(suite[0], [
+        Outcome(none, 0, "ran", result(0)), Outcome(mmd, 0, "ran", result(0, notes=["toy data", "made up"])),
+    ])  # fmt: skip
+    assert "Note: toy data. Note: mmd: made up." in table.caption
+
+
+def test_one_seed_has_no_mean(suite):
+    (table,) = fill(suite[0], [Outcome(suite[1][0], 0, "ran", result(0, epochs=1))])
+    assert table.caption.startswith("Test rows, seed 0; ")
+    assert "; 1 epoch; " in table.caption
+
+
 def test_a_table_without_any_run(suite):
     nothing = [Outcome(entry, 0, "data missing", error="fetch it") for entry in suite[1]]
     (table,) = fill(suite[0], nothing)

@@ -29,9 +29,8 @@ def audit(pair: DomainPair, data: DataConfig, seed: int, split: Rule = "grouped"
         DataError: the pair cannot be used at all (see `datk.inspection`), other than for values that are not
             finite, which are a finding.
     """
+    inspect_pair(pair, finite=False)
     surveys = {"source": survey(pair.source.x), "target": survey(pair.target.x)}
-    if all(found.finite.all() for found in surveys.values()):
-        inspect_pair(pair)
     split_seed = seed if data.split_seed is None else data.split_seed
     splits, findings = check_groups(pair, data, split_seed, split)
     copies, groups = check_copies(pair, splits)

@@ -24,14 +24,15 @@ def check_groups(
     ungrouped = [name for name in ("source", "target") if getattr(pair, name).groups is None]
     if ungrouped:
         message = (
-            f"{splits.rule}; the {' and the '.join(ungrouped)} without groups: if several rows show one "
-            "object, give " + " and ".join(f"pair.{name}_group" for name in ungrouped)
+            f"{splits.rule}; the {' and the '.join(ungrouped)} without groups: several rows that show one "
+            "object may be parted"
+            + "".join(_option(pair, f"{name}_group", "; give {}") for name in ungrouped)
         )
         return splits, [Finding("split", "both", "ok", message)]
     if not pair.shared_groups:
         message = (
-            f"{splits.rule}, each domain by itself; if equal ids in both mean the same object, say so "
-            "(shared_groups), or target test objects are in the source's training"
+            f"{splits.rule}, each domain by itself: objects that both show may be in the source's training "
+            "and in the target's test" + _option(pair, "shared_groups", "; set {}=true")
         )
         return splits, [Finding("split", "both", "low", message)]
     return splits, [Finding("split", "both", "ok", f"{splits.rule}, with objects common to both domains")]
@@ -41,11 +42,16 @@ def check_copies(pair: DomainPair, splits: Splits | None) -> tuple[list[Finding]
     """Duplicates within and across domains; also the groups [N] of source rows, duplicates among them."""
     in_source, in_target, across = find_all_duplicates(pair.source.x, pair.target.x)
     findings = [
-        _within("source", pair.source, in_source, pair.source_labels, splits.source if splits else None),
-        _within("target", pair.target, in_target, None, splits.target if splits else None),
-        _across(across, splits),
+        _within(pair, "source", in_source, pair.source_labels, splits.source if splits else None),
+        _within(pair, "target", in_target, None, splits.target if splits else None),
+        _across(pair, in_source, in_target, across, splits),
     ]
     return findings, _joined(pair.source, in_source)
+
+
+def _option(pair: DomainPair, name: str, advice: str) -> str:
+    """Advice on an option, of a pair that has it."""
+    return advice.format(f"pair.{name}") if name in type(pair).Config.model_fields else ""
 
 
 def _parts(split: Split, rows: int) -> Rows:
@@ -71,26 +77,30 @@ def _kinds(pairs: Duplicates) -> str:
 
 
 def _within(
-    domain: str, samples: Samples, pairs: Duplicates, labels: Rows | None, split: Split | None
+    pair: DomainPair, domain: str, pairs: Duplicates, labels: Rows | None, split: Split | None
 ) -> Finding:
     if not len(pairs):
         return Finding("duplicates", domain, "ok", "none, flips and quarter turns included")
+    samples: Samples = getattr(pair, domain)
     rows = tuple(np.unique(np.append(pairs.first, pairs.second)).tolist())
     text = f"{counted(len(pairs), 'pair')} ({_kinds(pairs)}): {_described(pairs)}"
-    advice = f"drop one of each, or give pair.{domain}_group"
+    loose = np.ones(len(pairs), dtype=bool)
+    if samples.groups is not None:
+        loose = samples.groups[pairs.first] != samples.groups[pairs.second]
     severity: Severity = "low"
+    advice = "their groups keep them together"
+    if loose.any():
+        severity = "medium"
+        text += f"; {int(loose.sum())} not in one group, which another split may part"
+        advice = "drop one of each, or give them one group"
+        if samples.groups is None:
+            advice = "drop one of each" + _option(pair, f"{domain}_group", ", or give {}")
     if split is not None:
         parts = _parts(split, samples.x.shape[0])
         apart = parts[pairs.first] != parts[pairs.second]
         if apart.any():
             severity = "high"
             text += f"; {int(apart.sum())} across splits: {_described(pairs, apart)}"
-    if samples.groups is not None:
-        unknown = int((samples.groups[pairs.first] != samples.groups[pairs.second]).sum())
-        advice = "their groups keep them together"
-        if unknown:
-            text += f"; {unknown} between rows of different groups"
-            advice = "drop one of each, or give them one group"
     if labels is not None:
         differ = labels[pairs.first] != labels[pairs.second]
         if differ.any():
@@ -100,18 +110,31 @@ def _within(
     return Finding("duplicates", domain, severity, f"{text}; {advice}", rows)
 
 
-def _across(pairs: Duplicates, splits: Splits | None) -> Finding:
+def _across(
+    pair: DomainPair, in_source: Duplicates, in_target: Duplicates, pairs: Duplicates, splits: Splits | None
+) -> Finding:
     if not len(pairs):
         return Finding("duplicates", "both", "ok", "none between source and target")
     rows = tuple(np.unique(pairs.first).tolist())
     text = f"{counted(len(pairs), 'pair')} ({_kinds(pairs)}), source=target: {_described(pairs)}"
     severity: Severity = "medium"
     if splits is not None:
-        leaks = np.isin(pairs.first, splits.source.train) & np.isin(pairs.second, splits.target.test)
-        if leaks.any():
+        # A row may be paired with one of several copies only, so that all that hang together count.
+        start = pair.source.x.shape[0]
+        sets = linked(
+            np.concatenate([in_source.first, in_target.first + start, pairs.first]),
+            np.concatenate([in_source.second, in_target.second + start, pairs.second + start]),
+            start + pair.target.x.shape[0],
+        )
+        leaking = splits.target.test[np.isin(sets[splits.target.test + start], sets[splits.source.train])]
+        if len(leaking):
             severity = "high"
-            text += f"; {int(leaks.sum())} in source training and target test: {_described(pairs, leaks)}"
-    advice = "drop them from one domain, or give both groups and set pair.shared_groups=true"
+            text += (
+                f"; {counted(len(leaking), 'target test row')} in source training: {some(map(str, leaking))}"
+            )
+    advice = "drop them from one domain" + _option(
+        pair, "shared_groups", ", or give both groups and set {}=true"
+    )
     return Finding("duplicates", "both", severity, f"{text}; {advice}", rows)
 
 

@@ -71,8 +71,8 @@ def parse_entry(text: bytes, record: Record, location: str) -> Entry:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{location} is no entry of an archive ({type(error).__name__}: {error}); see that the address "
-            "is the record's in the archive's API, or download the files by hand and name their folder "
-            "with --from"
+            "is the record's in the archive's API, or take the files without it: a folder of downloads needs "
+            "no record.json"
         ) from None
     if missing:
         raise DataError(
@@ -124,7 +124,10 @@ def folder_entry(folder: Path, record: Record) -> Entry:
     Raises `DataError` for a folder that is not there, or a record.json as `parse_entry` does.
     """
     if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}; give another --from, or a URL (https://...)")
+        kind = "is no folder" if folder.exists() else "is not there"
+        raise DataError(
+            f"{folder} {kind}; --from names the folder of downloaded files, or a URL (https://...)"
+        )
     described = folder / "record.json"
     if described.is_file():
         return parse_entry(described.read_bytes(), record, str(described))

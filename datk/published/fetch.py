@@ -88,29 +88,47 @@ def fetch(
     """
     progress, patience = progress or Progress(), patience or Patience()
     folder = data_folder() / record.name
-    there = None if force else fetched(record)
-    if there is not None:
-        if there.mock and origin is None:
-            raise DataError(
-                f"{folder} holds a mock of {record.name}, not the published data; to replace it: "
-                f"datk data fetch {record.name} --force"
-            )
-        return there, False
+    if origin is not None and not is_url(origin):
+        origin = str(Path(origin).expanduser().absolute())
     with _storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with _only_one(folder):
+            there = None if force else fetched(record)
+            if there is not None:
+                _check_origin(record, there, origin)
+                return there, False
             if origin is not None and not is_url(origin):
-                files = Path(origin).expanduser().absolute()
-                entry = folder_entry(files, record)
-                _check_files(entry, files, progress)
-                return _converted(record, entry, files, folder, progress), True
-            url = origin or record.url
-            entry = parse_entry(read_url(url, progress, patience), record, url)
-            _download(entry, folder, progress, patience)
-            result = _converted(record, entry, folder, folder, progress)
-            for file in entry.distinct:
-                (folder / file.name).unlink()
+                entry = folder_entry(Path(origin), record)
+                _check_files(entry, Path(origin), progress)
+                result = _converted(record, entry, Path(origin), folder, progress)
+            else:
+                url = origin or record.url
+                entry = parse_entry(read_url(url, progress, patience), record, url)
+                _download(entry, folder, progress, patience)
+                result = _converted(record, entry, folder, folder, progress)
+            if origin is None or Path(origin) != folder.absolute():
+                _remove_downloads(entry, folder)
             return result, True
+
+
+def _remove_downloads(entry: Entry, folder: Path) -> None:
+    for file in entry.distinct:
+        for path in (folder / file.name, folder / f"{file.name}.part"):
+            path.unlink(missing_ok=True)
+
+
+def _check_origin(record: Record, there: Fetched, origin: str | None) -> None:
+    """Raise `DataError` if what is there is not what is asked for."""
+    came_from = str(there.manifest["from"])
+    if origin is None and not there.mock:
+        return
+    if origin is not None and came_from in (origin, str(Path(origin) / "record.json")):
+        return
+    what = f"a mock of {record.name}" if there.mock else record.name
+    raise DataError(
+        f"{there.path.parent} holds {what}, fetched from {came_from}; to replace it, give the same command "
+        "with --force"
+    )
 
 
 def _download(entry: Entry, folder: Path, progress: Progress, patience: Patience) -> None:
@@ -205,14 +223,14 @@ def _see_to_room(folder: Path, needed: int) -> None:
 
 @contextmanager
 def _storing(folder: Path) -> Iterator[None]:
-    """Turn a failure to write into an error that says what stays."""
+    """Turn a failure to write into an error that says what to do."""
     try:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise DataError(
-            f"cannot fetch into {folder}: {'the disk is full' if full else error}; downloads are kept, see "
-            "to it and give the same command again, or set DATK_DATA_DIR to another folder"
+            f"cannot fetch into {folder}: {'the disk is full' if full else error}; see to it and give the "
+            "same command again, which goes on where this one stopped, or set DATK_DATA_DIR to another folder"
         ) from error
 
 

@@ -22,23 +22,25 @@ DOMAINS = "source", "target"
 def group_simsim(file: Any) -> None:
     """Group the simulated pair in an open `h5py.File` with x and y of both domains.
 
-    Groups are galaxies if the rows are in the published order, or if the rows of the other domain are and the
-    two correspond. If neither holds they are sets of near duplicates, which leave the cameras of a galaxy
-    apart. The domains share their groups where their rows correspond.
+    Groups are galaxies if the rows are in the published order. If they are not, they are sets of near
+    duplicates, which leave the cameras of a galaxy apart. The domains share their groups where their rows
+    correspond; the target is in order only if they do, because its labels are not looked at.
 
     Raises:
-        DataError: labels other than 0 and 1.
+        DataError: labels of the source other than 0 and 1.
     """
     x = {domain: _images(file, domain) for domain in DOMAINS}
-    y = {domain: _labels(file, domain) for domain in DOMAINS}
-    shared = np.array_equal(y["source"], y["target"]) and rows_correspond(x["source"], x["target"])
-    faults = {domain: fault_in_order(x[domain], y[domain]) for domain in DOMAINS}
+    y = _source_labels(file)
+    shared = rows_correspond(x["source"], x["target"])
+    faults = {"source": fault_in_order(x["source"], y), "target": "its rows are not those of the source"}
+    if shared:
+        faults["target"] = fault_in_order(x["target"], y)
     verified = [domain for domain in DOMAINS if faults[domain] is None]
     groups, ways = {}, {}
     for domain in DOMAINS:
         if faults[domain] is None or (shared and verified):
-            mergers = int(y[domain].sum())
-            groups[domain] = galaxies_of_rows(mergers, len(y[domain]) - mergers)
+            mergers = int(y.sum())
+            groups[domain] = galaxies_of_rows(mergers, len(y) - mergers)
             ways[domain] = (
                 "galaxies, by the published order of the rows; flipped and turned copies were verified on "
                 f"the arrays of {' and '.join(verified)}, while the cameras of a galaxy are told by this "
@@ -56,14 +58,9 @@ def group_simsim(file: Any) -> None:
 
 
 def group_simreal(file: Any) -> None:
-    """Group the simulated-to-real pair, likewise: by near duplicates, turned by any angle, in each domain.
-
-    Raises:
-        DataError: labels other than 0 and 1.
-    """
+    """Group the simulated-to-real pair, likewise: by near duplicates, turned by any angle, in each domain."""
     groups, ways = {}, {}
     for domain in DOMAINS:
-        _labels(file, domain)
         groups[domain] = group_duplicates(_images(file, domain), rotations="any")
         ways[domain] = (
             f"{_count(groups[domain])} sets of near duplicates, by a search that may have missed some and "
@@ -76,12 +73,12 @@ def _images(file: Any, domain: str) -> StoredArray:
     return StoredArray(file[f"{domain}/x"], f"{domain}/x")
 
 
-def _labels(file: Any, domain: str) -> npt.NDArray[np.int64]:
-    labels: npt.NDArray[np.int64] = file[f"{domain}/y"][:]
+def _source_labels(file: Any) -> npt.NDArray[np.int64]:
+    labels: npt.NDArray[np.int64] = file["source/y"][:]
     wrong = np.flatnonzero((labels != 0) & (labels != 1))
     if len(wrong):
         raise DataError(
-            f"{domain}/y has the label {labels[wrong[0]]} in row {wrong[0]}, and galaxies are 0 or, if they "
+            f"source/y has the label {labels[wrong[0]]} in row {wrong[0]}, and galaxies are 0 or, if they "
             "merge, 1; see that the file is the published one"
         )
     return labels

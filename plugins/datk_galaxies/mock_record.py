@@ -36,6 +36,9 @@ MERGERS, OTHERS = 406, 1827
 PER_CLASS, SOURCE_ORIGINALS, TARGET_ORIGINALS = 3000, 44, 310
 """Of the simulated-to-real pair at scale 1: images of a class, and the mergers that its are copies of."""
 
+LEAST_ORIGINALS = 10
+"""Fewer could not be split into training, validation and test."""
+
 PLANE = -2, -1
 ORIENTATIONS = (
     partial(np.flip, axis=-2),
@@ -169,8 +172,8 @@ def _write_simreal(folder: Path, scale: float, generator: Generator) -> list[dic
 
 
 def _mergers(count: int, survey: Survey, pixels: int, generator: Generator) -> Tensor:
-    """Two at least, [count, 3, pixels, pixels]."""
-    merger = torch.ones(max(2, count)) > 0
+    """[count, 3, pixels, pixels], and not fewer than can be split."""
+    merger = torch.ones(max(LEAST_ORIGINALS, count)) > 0
     return torch.cat([images for (images,) in portraits(merger, 1, [survey], pixels, generator)])
 
 

@@ -258,7 +258,7 @@ def test_more_than_a_file_may_hold(record, archive, home, limit, kept):
         message = failing(record)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "File too large; downloads are kept" in message
+    assert "File too large; see to it" in message
     assert names(home) == kept
     archive.served.clear()
     assert fetch(record, patience=AT_ONCE)[1]
@@ -336,7 +336,7 @@ def test_record_json_in_a_folder_has_the_last_word(record, published):
 
 @pytest.mark.parametrize("where", ["nowhere", "ftp://127.0.0.1/x"])
 def test_a_folder_that_is_not_there(record, where):
-    assert "there is no folder" in failing(record, where)
+    assert "is not there; --from names the folder" in failing(record, where)
 
 
 def mock_of(published, content):

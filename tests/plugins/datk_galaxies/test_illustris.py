@@ -215,6 +215,17 @@ def test_the_search_itself_finds_the_flipped_copies_of_shuffled_mergers(record):
 
 def test_labels_of_other_classes_are_refused(record):
     file = record()
-    file["target/y"][7] = 2
-    with pytest.raises(DataError, match="target/y has the label 2 in row 7"):
+    file["source/y"][7] = 2
+    with pytest.raises(DataError, match="source/y has the label 2 in row 7"):
         group_simsim(file)
+
+
+def test_groups_do_not_depend_on_target_labels(record):
+    groups = []
+    for spoiled in (False, True):
+        file = record()
+        if spoiled:
+            file["target/y"][:] = 1 - file["target/y"][:]
+        group_simsim(file)
+        groups.append((file["target/group"][:].tolist(), file.attrs["groups_from"]))
+    assert groups[0] == groups[1]
