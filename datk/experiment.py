@@ -142,10 +142,11 @@ def execute(
             if initial is not None:
                 initialize(objective, initial)
             objective.to(device)
-            folder.open(record, force=force)
-            folder.write_record(data.splits.arrays(), data.checksum, device)
-            report = Reporters([FileReporter(out / "log.txt"), *reporters])
-            return _train_and_evaluate(experiment, data, objective, folder, report)
+            with folder.locked():
+                folder.open(record, force=force)
+                folder.write_record(data.splits.arrays(), data.checksum, device)
+                report = Reporters([FileReporter(out / "log.txt"), *reporters])
+                return _train_and_evaluate(experiment, data, objective, folder, report)
     except torch.cuda.OutOfMemoryError as error:
         raise RunError(f"out of memory on {device}; lower train.batch_size or data.memory_gb") from error
 

@@ -8,7 +8,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from datk.errors import RunError
+from datk.errors import DatkError, RunError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where two at once are the user's affair
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -22,6 +27,25 @@ def writing(path: Path) -> Iterator[None]:
         raise RunError(
             f"cannot write {path}: {reason}; what was written before is whole, --resume goes on with it"
         ) from error
+
+
+@contextmanager
+def only_one(folder: Path, busy: DatkError) -> Iterator[None]:
+    """Lock a folder, and raise `busy` if another process has. The system frees it when a process dies."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise busy from None
+        except OSError:  # a network file system without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:

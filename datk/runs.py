@@ -13,8 +13,8 @@ import hashlib
 import json
 import platform
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from torch import Tensor
 from datk import __version__
 from datk.devices import describe_device
 from datk.errors import RunError
-from datk.files import append_line, read_json, write_atomically, write_json, writing
+from datk.files import append_line, only_one, read_json, write_atomically, write_json, writing
 from datk.metrics import Metrics
 
 State = dict[str, Tensor]
@@ -134,12 +134,19 @@ class RunFolder:
         elif not force:
             raise RunError(f"{self.path} holds a run already; --resume goes on with it, --force replaces it")
 
-    def open(self, config: dict[str, Any], *, force: bool = False) -> None:
-        """Make the folder, emptied of an earlier run with `force`, and write config.json."""
-        if force:
-            self._clear()
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folder and keep others from writing into it. Raises `RunError` if one is at it."""
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+        busy = f"another process writes into {self.path}; wait until it is done, or choose another --out"
+        with only_one(self.path, RunError(busy)):
+            yield
+
+    def open(self, config: dict[str, Any], *, force: bool = False) -> None:
+        """Write config.json into the folder, emptied of an earlier run with `force`."""
+        if force:
+            self._clear()
         if not (self.path / "config.json").is_file():
             write_json(self.path / "config.json", config)
         with writing(self.checkpoints):

@@ -116,7 +116,7 @@ def test_a_result_is_read_back_whole(done):
 
 
 def test_tied_weights_can_be_saved(tmp_path):
-    folder = RunFolder(tmp_path / "run")
+    folder = RunFolder(tmp_path)
     folder.open(CONFIG)
     shared = torch.randn(3, 4)
     state = {"a": shared, "b": shared, "c": shared.T, "d": shared[1]}
@@ -244,12 +244,23 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
         def __reduce__(self):
             return (Path.touch, (tmp_path / "sprung",))
 
-    folder = RunFolder(tmp_path / "run")
+    folder = RunFolder(tmp_path)
     folder.open(CONFIG)
     torch.save({"epoch": Trap()}, folder.checkpoints / "last.pt")
     with pytest.raises(RunError, match=r"is damaged or no checkpoint of datk"):
         folder.load_last(torch.device("cpu"))
     assert not (tmp_path / "sprung").exists()
+
+
+def test_two_processes_cannot_write_into_one_folder(tiny_pair, datk):
+    with RunFolder(Path("run")).locked():
+        outcome = datk("run", *tiny_pair, "--out", "run")
+        assert outcome.code == 2
+        assert (
+            "another process writes into run; wait until it is done, or choose another --out" in outcome.err
+        )
+        assert list(Path("run").iterdir()) == []
+    assert datk("run", *tiny_pair, "--out", "run").code == 0
 
 
 def test_a_damaged_model_is_named(tmp_path):

@@ -38,7 +38,7 @@ def trainer(tmp_path, align="none", reg=(), reporters=(), backbone="mlp", pair=N
     pair = chosen.pair.cls(chosen.pair.config)
     data = prepare(pair, chosen.config.data, chosen.config.train, 0, CPU)
     model = Objective(chosen, data.info, data.training.source_size, data.training.target_size, 0)
-    folder = RunFolder(tmp_path / "run")
+    folder = RunFolder(tmp_path)
     folder.open({})
     return Trainer(
         model, data.standardizers, data.training, chosen.config.train, 0, folder, Reporters(list(reporters))

@@ -17,17 +17,13 @@ from typing import Any, Literal
 
 from datk import __version__
 from datk.errors import DataError
+from datk.files import only_one
 from datk.published.archive import Entry, folder_entry, is_url, parse_entry
 from datk.published.connection import Patience, read_url
 from datk.published.convert import convert, open_arrays
 from datk.published.download import digest, download, fault
 from datk.published.progress import Progress
 from datk.records import MissingDataError, Record, data_folder, open_record, size_text
-
-try:
-    import fcntl
-except ImportError:  # not on Windows, where two fetches at once are the user's affair
-    fcntl = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -92,7 +88,7 @@ def fetch(
         origin = str(Path(origin).expanduser().absolute())
     with _storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with _only_one(folder):
+        with only_one(folder, DataError(f"another fetch is at work in {folder}; wait until it is done")):
             there = None if force else fetched(record)
             if there is not None:
                 _check_origin(record, there, origin)
@@ -232,17 +228,3 @@ def _storing(folder: Path) -> Iterator[None]:
             f"cannot fetch into {folder}: {'the disk is full' if full else error}; see to it and give the "
             "same command again, which goes on where this one stopped, or set DATK_DATA_DIR to another folder"
         ) from error
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Hold a lock on the folder, which the system takes back from a process that died."""
-    with (folder / ".lock").open("w") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DataError(f"another fetch is at work in {folder}; wait until it is done") from None
-            except OSError:  # a network file system without locks
-                pass
-        yield

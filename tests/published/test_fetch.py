@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from datk.errors import DataError
+from datk.files import only_one
 from datk.published.connection import Patience
 from datk.published.fetch import fetch, fetched, state
 from datk.published.progress import Progress
@@ -56,7 +57,7 @@ def record(published, content, archive):
 
 
 def names(folder):
-    return {path.name for path in folder.iterdir()} - {".lock"}
+    return {path.name for path in folder.iterdir()}
 
 
 def failing(record, *arguments, **options):
@@ -292,8 +293,7 @@ def test_a_folder_that_cannot_be_made(record, tmp_path, monkeypatch):
 
 def test_two_fetches_at_once(record, home):
     home.mkdir(parents=True)
-    with (home / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with only_one(home, DataError("")):
         assert f"another fetch is at work in {home}" in failing(record)
     assert fetch(record, patience=AT_ONCE)[1]
 
@@ -304,6 +304,26 @@ def test_a_file_system_without_locks(record, monkeypatch):
 
     monkeypatch.setattr(fcntl, "flock", unable)
     assert fetch(record, patience=AT_ONCE)[1]
+
+
+def test_downloads_of_an_interrupted_fetch_go_when_a_folder_serves(record, published, home):
+    home.mkdir(parents=True)
+    (home / "SX.npy.part").write_bytes(b"half")
+    (home / "sy.npy").write_bytes(b"whole")
+    fetch(record, str(published))
+    assert names(home) == {"data.h5", "manifest.json"}
+    assert (published / "SX.npy").is_file()
+
+
+def test_data_of_another_origin_are_not_taken_for_those_asked_for(record, published, tmp_path):
+    fetch(record, str(published))
+    assert not fetch(record, str(published))[1]
+    assert not fetch(record)[1]
+    for origin in (str(tmp_path / "nowhere"), record.url):
+        with pytest.raises(
+            DataError, match=r"fetched from .*published.*; to replace it, give the same command"
+        ):
+            fetch(record, origin)
 
 
 # --- from a folder, and mocks --------------------------------------------------------------------------
