@@ -10,7 +10,7 @@ import click
 @click.command("bench")
 @click.argument("suite")
 @click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Epochs of every run.")
-@click.option("--seeds", type=click.IntRange(min=1), metavar="N", help="Only the first N seeds of the suite.")
+@click.option("--seeds", type=click.IntRange(min=1), metavar="N", help="The first N seeds, in place of all.")
 @click.option(
     "--jobs", type=click.IntRange(min=1), default=1, metavar="N", show_default=True, help="Runs at a time."
 )
@@ -40,7 +40,7 @@ def bench(
     from datk.suites import read_suite
 
     read, entries = read_suite(suite)
-    chosen = read.seeds[:seeds]
+    chosen = read.first_seeds(seeds) if seeds is not None else read.seeds
     folder = Path(out) if out is not None else Path("runs") / f"bench-{Path(suite).stem}"
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--out {folder} is a file; name a folder")

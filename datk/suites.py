@@ -72,6 +72,11 @@ class Suite(_Model):
     table: tuple[Table, ...] = Field(min_length=1)
     cell: tuple[Cell, ...] = Field(min_length=1)
 
+    def first_seeds(self, count: int) -> tuple[int, ...]:
+        """The first seeds of the suite, continued by the numbers after its largest if it has fewer."""
+        after = max(self.seeds) + 1
+        return (*self.seeds, *range(after, after + count))[:count]
+
 
 @dataclass(frozen=True)
 class Entry:

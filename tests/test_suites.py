@@ -44,6 +44,12 @@ def written(text):
     return read_suite("suite.toml")
 
 
+@pytest.mark.parametrize(("count", "seeds"), [(1, (3,)), (2, (3, 7)), (4, (3, 7, 8, 9))])
+def test_fewer_or_more_seeds_than_the_suite_has(count, seeds):
+    suite, _ = written(SMALL.replace("seeds = [0, 1]", "seeds = [3, 7]"))
+    assert suite.first_seeds(count) == seeds
+
+
 def test_cells_stand_in_their_tables():
     suite, entries = written(SMALL)
     assert [entry.key for entry in entries] == ["one/none", "two/none", "two/mmd"]
