@@ -7,7 +7,6 @@ complete run is not repeated, an interrupted one goes on, a changed option makes
 import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -119,10 +118,10 @@ class _Runner:
         self.stopping = False
 
     def stop(self) -> None:
-        """Interrupt the runs in processes of their own, which then end as after Ctrl-C."""
+        """End the runs in processes of their own, wherever they are: what is written is always whole."""
         self.stopping = True
         for process in list(self.processes):
-            process.send_signal(signal.SIGINT)
+            process.terminate()
 
     def run(self, entry: Entry, seed: int, experiment: Experiment, start: Outcome | None) -> Outcome:
         try:
@@ -159,7 +158,7 @@ class _Runner:
             )
             self.processes.add(process)
             if self.stopping:
-                process.send_signal(signal.SIGINT)
+                process.terminate()
             said = process.communicate()[1].strip().splitlines()
             self.processes.discard(process)
         if process.returncode:

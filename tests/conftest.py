@@ -1,6 +1,7 @@
 """Shared fixtures: few threads, tiny data."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,14 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 @pytest.fixture(autouse=True, scope="session")
 def _few_threads():
     torch.set_num_threads(int(os.environ.get("DATK_TEST_THREADS", "1")))
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard():
+    """Programs that a shell starts in the background ignore it, and so would the tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

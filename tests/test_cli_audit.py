@@ -73,5 +73,5 @@ def test_known_faults_of_a_real_data_set(datk, real_data):
     assert found["duplicates", "target"]["rows"] == [165, 459]
     assert len(found["empty images", "source"]["rows"]) == 1
     assert found["empty images", "target"]["severity"] == "ok"
-    assert "say so (shared_groups)" in found["split", "both"]["message"]
+    assert found["split", "both"]["message"].endswith("; set pair.shared_groups=true")
     assert found["shortcut: brightness", "source"]["severity"] == "medium"

@@ -8,8 +8,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
 import numpy as np
+import pytest
 
-from datk.records import Record, RecordFile
+from datk.errors import DataError
+from datk.published.connection import Patience
+from datk.published.fetch import fetch
+from datk.records import Record, RecordFile, data_folder
 
 FILES = {"source/x": "SX.npy", "source/y": "sy.npy", "target/x": "TX.npy", "target/y": "ty.npy"}
 ROWS = 20
@@ -178,3 +182,19 @@ class Archive:
                 self.over.wait(0.1)
         if fault.stall_at is not None:
             self.over.wait(5)
+
+
+# --- what tests of fetching share ----------------------------------------------------------------------
+
+AT_ONCE = Patience(sleep=lambda _: None, timeout=5.0)
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def failing(record, *arguments, **options):
+    with pytest.raises(DataError) as error:
+        fetch(record, *arguments, patience=AT_ONCE, **options)
+    assert names(data_folder() / record.name) & {"data.h5", "data.h5.part", "manifest.json"} == set()
+    return str(error.value)
