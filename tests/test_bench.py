@@ -175,7 +175,7 @@ def test_runs_that_start_from_other_weights_are_other_runs():
 def test_an_interrupt_ends_the_processes_too(tmp_path):
     Path("suite.toml").write_text(SUITE + cell("mmd", "mmd"))
     command = [sys.executable, "-m", "datk", "bench", "suite.toml", "--out", "out", "--jobs", "2"]
-    command += ["--epochs", "1000000", "--set", "train.patience=0"]
+    command += ["--epochs", "5000", "--set", "train.patience=0"]
     bench = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 120
     while len(list(Path("out").glob("*/*/*/checkpoints/last.pt"))) < 2 and time.monotonic() < until:
