@@ -9,7 +9,6 @@ from typing import Any
 
 from datk.bench import Outcome
 from datk.experiment import summarize
-from datk.runs import RunResult
 from datk.suites import Entry, Suite, Table
 
 COLUMNS = {
@@ -140,19 +139,18 @@ def _caption(done: Sequence[Outcome], marked: bool) -> str:
 
     seeds = sorted({result.seed for result in results})
     means = "mean ± sample standard deviation over seeds" if len(seeds) > 1 else "seed"
-    epochs = sorted({result.epochs for result in results})
-    span = (
-        f"{epochs[0]} to {epochs[-1]} epochs"
-        if len(epochs) > 1
-        else f"{epochs[0]} epoch{'s'[: epochs[0] > 1]}"
-    )
+    epochs = _span(result.epochs for result in results)
+    sizes = [
+        _span(result.metrics[domain].get("test", {}).get("n", 0) for result in results)
+        for domain in ("source", "target")
+    ]
     parts = [
         f"Test rows, {means} {', '.join(map(str, seeds))}",
         f"backbone {each(result.backbone for result in results)}",
         f"epoch chosen by {each(result.selected_by for result in results)} (no target label is used for it)",
         f"split {each(result.split for result in results)}",
-        f"{each(_sizes(result) for result in results)} test rows",
-        span,
+        f"{sizes[0]} source and {sizes[1]} target test rows",
+        f"{epochs} epoch{'' if epochs == '1' else 's'}",
         each(result.device for result in results),
         f"datk {each(result.datk for result in results)}",
     ]
@@ -164,9 +162,10 @@ def _caption(done: Sequence[Outcome], marked: bool) -> str:
     return " ".join(["; ".join(parts) + ".", *notes])
 
 
-def _sizes(result: RunResult) -> str:
-    source, target = (result.metrics[domain].get("test", {"n": 0})["n"] for domain in ("source", "target"))
-    return f"{source} source and {target} target"
+def _span(values: Iterable[Any]) -> str:
+    """The value, or the least and the largest."""
+    known = sorted(set(values))
+    return f"{known[0]} to {known[-1]}" if len(known) > 1 else str(known[0])
 
 
 def _notes(done: Sequence[Outcome]) -> Iterable[str]:
