@@ -7,6 +7,17 @@ from typing import Any
 
 from datk.files import append_line
 
+METRIC_TITLES = {
+    "accuracy": "accuracy",
+    "auc": "AUC",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "brier": "Brier",
+    "ece": "ECE",
+}
+"""What tables call the metrics of `datk.metrics`, in their order."""
+
 
 class Reporter:
     """Says nothing; a subclass overrides what it shows."""

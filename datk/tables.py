@@ -9,17 +9,9 @@ from typing import Any
 
 from datk.bench import Outcome
 from datk.experiment import summarize
+from datk.report import METRIC_TITLES
 from datk.suites import Entry, Suite, Table
 
-COLUMNS = {
-    "accuracy": "accuracy",
-    "auc": "AUC",
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "brier": "Brier",
-    "ece": "ECE",
-}
 DATK = "datk"
 IMPOSSIBLE = "‡"
 
@@ -97,7 +89,7 @@ def _lines(outcomes: Sequence[Outcome]) -> Iterable[Line]:
         numbers = {
             metric: Number(value["mean"], value["std"])
             for metric, value in measured.items()
-            if value["mean"] is not None and metric in COLUMNS
+            if value["mean"] is not None and metric in METRIC_TITLES
         }
         seconds = fmean(result.seconds_per_epoch for result in results) if results else None
         if results:
@@ -199,7 +191,7 @@ def grid(suite: Suite, filled: Filled) -> list[list[str]]:
     """Header and rows of a table; who measured is a column only where somebody else did, too."""
     alone = all(line.by == DATK for line in filled.lines)
     by = [] if alone else ["by"]
-    rows = [["method", "domain", *by, *(COLUMNS[metric] for metric in suite.metrics), "s/epoch"]]
+    rows = [["method", "domain", *by, *(METRIC_TITLES[metric] for metric in suite.metrics), "s/epoch"]]
     method = domain = ""
     for line in filled.lines:
         names = ["" if line.method == method else line.method]

@@ -62,13 +62,8 @@ def _parts(split: Split, rows: int) -> Rows:
     return part
 
 
-def _described(pairs: Duplicates, mask: npt.NDArray[np.bool_] | None = None) -> str:
-    shown = (
-        zip(pairs.first, pairs.second, strict=True)
-        if mask is None
-        else zip(pairs.first[mask], pairs.second[mask], strict=True)
-    )
-    return some(f"{a}={b}" for a, b in shown)
+def _described(pairs: Duplicates, mask: npt.NDArray[np.bool_] | slice = slice(None)) -> str:
+    return some(f"{a}={b}" for a, b in zip(pairs.first[mask], pairs.second[mask], strict=True))
 
 
 def _kinds(pairs: Duplicates) -> str:

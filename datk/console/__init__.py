@@ -20,23 +20,14 @@ from rich.table import Table
 from rich.text import Text
 
 from datk.plugins import KINDS, Kind, Plugin
-from datk.report import LineReporter, Reporter, terms_text
+from datk.report import METRIC_TITLES, LineReporter, Reporter, terms_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # these import torch, which `datk plugins` must not
     from datk.describe import Option
     from datk.runs import RunResult
 
-METRICS = {
-    "accuracy": "accuracy",
-    "auc": "AUC",
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "brier": "Brier",
-    "ece": "ECE",
-    "n": "images",
-}
+METRICS = METRIC_TITLES | {"n": "images"}
 
 
 def output() -> Console:
