@@ -104,6 +104,18 @@ class TrainConfig(ComponentConfig):
     deterministic: bool = True
     """Use deterministic kernels, so that a seed gives the same weights again on the same machine."""
 
+    save_every: float = Field(10, ge=0)
+    """Seconds between checkpoints, at least; 0 writes one after every epoch. A run that ends or fails always
+    writes one; one that is killed repeats the epochs after its last one when it is resumed."""
+
+    memory_format: Literal["auto", "contiguous", "channels-last"] = "auto"
+    """Order of an image's values in memory, which decides between kernels that differ in speed and in the
+    last bits of their results. auto is channels-last on a CPU, where it was measured to be faster."""
+
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type in which the backbone computes during training (autocast). Weights, losses and evaluation are
+    always float32; for float16, in which small gradients would vanish, the loss is scaled."""
+
     @model_validator(mode="after")
     def _betas_are_rates(self) -> "TrainConfig":
         if not all(0 <= beta < 1 for beta in self.betas):

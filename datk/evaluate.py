@@ -1,27 +1,13 @@
 """The only reader of target labels."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from datk.data import Dataset, Domain
 from datk.errors import DataError, RunError
+from datk.inference import predict
 from datk.interfaces import Backbone
 from datk.metrics import Metrics, score, softmax
-
-
-@torch.inference_mode()
-def predict(backbone: Backbone, domain: Domain, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """Logits [N, K] of the given rows of a domain, in order; the backbone is left in evaluation mode."""
-    backbone.eval()
-
-    def batches() -> Iterator[npt.NDArray[np.float32]]:
-        for x in domain.in_order(rows):
-            yield backbone(x).float().cpu().numpy()
-
-    return np.concatenate(list(batches()))
 
 
 def evaluate(backbone: Backbone, dataset: Dataset) -> dict[str, dict[str, Metrics]]:

@@ -13,7 +13,7 @@ import torch
 from datk import __version__
 from datk.config import Experiment, resolve
 from datk.data import Dataset, prepare
-from datk.devices import describe_device, resolve_device
+from datk.devices import describe_device, resolve_device, reusing_memory
 from datk.errors import RunError
 from datk.evaluate import evaluate
 from datk.files import write_json
@@ -130,7 +130,7 @@ def execute(
     if pair is None:
         pair = experiment.pair.cls(experiment.pair.config)
     try:
-        with reproducible(device, config.train.deterministic):
+        with reproducible(device, config.train.deterministic), reusing_memory(device):
             inherited = (
                 initial.standardizers if initial and config.init_normalization == "inherited" else None
             )
@@ -141,7 +141,7 @@ def execute(
             )
             if initial is not None:
                 initialize(objective, initial)
-            objective.to(device)
+            objective.place(device, config.train.memory_format)
             with folder.locked():
                 folder.open(record, force=force)
                 folder.write_record(data.splits.arrays(), data.checksum, device)

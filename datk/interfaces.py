@@ -107,6 +107,9 @@ class View:
     """Output of the backbone's head, [B, K]."""
     layers: dict[str, Tensor]
     """All that the backbone's `embed` returned, the features included."""
+    shared: dict[Any, Tensor] = field(default_factory=dict, repr=False)
+    """What terms have in common, one table for both views of a step: read by `joined` and `joint_distances`
+    of `datk.nn`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

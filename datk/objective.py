@@ -1,7 +1,7 @@
 """Backbone and loss terms as one module: from two batches to the terms of the loss."""
 
 from collections.abc import Iterable
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +64,7 @@ class Objective(nn.Module):
         }
         """The terms by name."""
         self.phases = _phases(self.losses.values())
+        self.precision: torch.dtype = getattr(torch, experiment.config.train.precision)
         check_groups(experiment.backbone.label, backbone)
         for name, term in self.losses.items():
             check_groups(name, term)
@@ -85,27 +86,41 @@ class Objective(nn.Module):
         groups += [("terms", group) for term in self.losses.values() for group in term.param_groups()]
         return groups
 
+    def place(self, device: torch.device, memory_format: str) -> None:
+        """Move to the device, with the weights of convolutions in the order that `train.memory_format` says;
+        what they compute follows them."""
+        self.to(device)
+        last = memory_format == "channels-last" or (memory_format == "auto" and device.type == "cpu")
+        for parameter in self.parameters():
+            if last and parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
     def views(self, source: SourceBatch, target: TargetBatch) -> tuple[SourceView, TargetView]:
         """One forward pass over the joined batch, so that batch normalisation sees both domains at once."""
         n = len(source.x)
-        layers = self.backbone.embed(torch.cat([source.x, target.x]))
-        logits = self.backbone.head(layers["features"])
+        x = torch.cat([source.x, target.x])
+        with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
+            layers = self.backbone.embed(x)
+            logits = self.backbone.head(layers["features"]).float()
         layers = {name: layer.float() for name, layer in layers.items()}
+        shared: dict[Any, Tensor] = {("joined", name): layer for name, layer in layers.items()}
         return (
             SourceView(
                 x=source.x,
                 index=source.index,
                 features=layers["features"][:n],
-                logits=logits[:n].float(),
+                logits=logits[:n],
                 layers={name: layer[:n] for name, layer in layers.items()},
+                shared=shared,
                 labels=source.y,
             ),
             TargetView(
                 x=target.x,
                 index=target.index,
                 features=layers["features"][n:],
-                logits=logits[n:].float(),
+                logits=logits[n:],
                 layers={name: layer[n:] for name, layer in layers.items()},
+                shared=shared,
             ),
         )
 

@@ -208,7 +208,7 @@ def _leaves_the_device(term: LossTerm, step: Step) -> Fault:
     source, target = views()
 
     def empty(view: SourceView | TargetView) -> Any:
-        names = [name for name in type(view).__dataclass_fields__ if name != "layers"]
+        names = [name for name in type(view).__dataclass_fields__ if name not in ("layers", "shared")]
         values = {name: getattr(view, name).detach().to("meta") for name in names}
         return type(view)(**values, layers={"features": values["features"]})
 

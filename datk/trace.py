@@ -1,13 +1,14 @@
 """The terms of the loss, from the device to the log."""
 
 import math
+from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from datk.errors import RunError
+from datk.update import Losses
 
 
 def last_good(epochs: int) -> str:
@@ -20,11 +21,11 @@ class Trace:
 
     def __init__(self, steps_per_epoch: int) -> None:
         self.steps_per_epoch = steps_per_epoch
-        self.kept: list[tuple[int, str, tuple[str, ...], Tensor]] = []
+        self.kept: list[tuple[int, Losses]] = []
 
-    def add(self, step: int, phase: str, names: tuple[str, ...], values: Tensor) -> None:
-        """Keep the terms [T] of one step (from 0)."""
-        self.kept.append((step, phase, names, values))
+    def add(self, step: int, losses: Sequence[Losses]) -> None:
+        """Keep the terms of one step (from 0)."""
+        self.kept += [(step, phase) for phase in losses]
 
     def flush(self) -> list[dict[str, Any]]:
         """A record per phase: the last step and the mean of each term since the last flush.
@@ -35,12 +36,18 @@ class Trace:
         kept, self.kept = self.kept, []
         if not kept:
             return []
-        on_host = iter(torch.cat([values for *_, values in kept]).tolist())
+        on_host = iter(torch.cat([losses.values for _, losses in kept]).tolist())
         phases: dict[str, list[dict[str, float]]] = {}
-        for step, phase, names, _ in kept:
-            terms = {name: next(on_host) for name in names}
-            self._check_finite(step, terms)
-            phases.setdefault(phase, []).append(terms)
+        for step, losses in kept:
+            terms = {name: next(on_host) for name in losses.names}
+            for name, value in terms.items():
+                if not math.isfinite(value):
+                    epoch = step // self.steps_per_epoch
+                    raise RunError(
+                        f"loss term '{name}' became {value} at step {step + 1} (epoch {epoch + 1}); "
+                        f"{last_good(epoch)}; lower train.lr or the term's weight"
+                    )
+            phases.setdefault(losses.phase, []).append(terms)
         return [
             {
                 "step": kept[-1][0] + 1,
@@ -50,12 +57,3 @@ class Trace:
             }
             for phase, steps in phases.items()
         ]
-
-    def _check_finite(self, step: int, terms: dict[str, float]) -> None:
-        for name, value in terms.items():
-            if not math.isfinite(value):
-                epoch = step // self.steps_per_epoch
-                raise RunError(
-                    f"loss term '{name}' became {value} at step {step + 1} (epoch {epoch + 1}); "
-                    f"{last_good(epoch)}; lower train.lr or the term's weight"
-                )

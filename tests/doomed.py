@@ -46,7 +46,7 @@ class Doom(Reporter):
 
 
 def doom_setup():
-    Trainer._set_up = lambda self: die()
+    Trainer.begin = lambda self: die()
 
 
 def doom_writes(when, name, number):

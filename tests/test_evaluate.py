@@ -11,7 +11,8 @@ import datk
 from datk.config import DataConfig, TrainConfig, resolve
 from datk.data import prepare
 from datk.errors import DataError, RunError
-from datk.evaluate import evaluate, predict
+from datk.evaluate import evaluate
+from datk.inference import predict
 from datk.metrics import score, softmax
 from datk.objective import Objective
 

@@ -1,5 +1,7 @@
 """Parts for authors, against naive versions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from datk.nn import mlp, ramp, reverse_gradient, squared_distances
+from datk.nn import joined, joint_distances, mlp, ramp, reverse_gradient, squared_distances
+from datk.testing import views
 
 
 @pytest.mark.parametrize("coefficient", [None, 0.3, torch.tensor(0.3)])
@@ -61,3 +64,38 @@ def test_squared_distances_of_equal_rows_have_a_gradient():
     x = torch.ones(3, 2, requires_grad=True)
     squared_distances(x).sum().backward()
     assert torch.isfinite(x.grad).all()
+
+
+@given(st.integers(1, 12), st.integers(1, 6), st.integers(0, 999))
+def test_the_gradient_of_squared_distances_is_that_of_a_broadcast(rows, dim, seed):
+    rng = np.random.default_rng(seed)
+    x, weights = (
+        torch.from_numpy(rng.normal(size=(rows, dim)) + 5),
+        torch.from_numpy(rng.normal(size=(rows, rows))),
+    )
+    x.requires_grad_()
+    (found,) = torch.autograd.grad((weights * squared_distances(x)).sum(), x)
+    broadcast = (x[:, None] - x[None]).square().sum(dim=-1)
+    (expected,) = torch.autograd.grad((weights * broadcast).sum(), x)
+    torch.testing.assert_close(found, expected)
+
+
+def test_squared_distances_can_be_differentiated_twice():
+    x = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(squared_distances, x)
+
+
+def test_views_made_apart_are_joined_by_copying():
+    source, target = views(source_rows=3, target_rows=2)
+    expected = torch.cat([source.features, target.features])
+    assert torch.equal(joined(source, target), expected)
+    torch.testing.assert_close(joint_distances(source, target), squared_distances(expected))
+    assert source.shared == {}
+
+
+def test_distances_asked_for_without_gradient_do_not_take_it_from_others():
+    source, target = views()
+    target = replace(target, shared=source.shared)
+    with torch.no_grad():
+        assert not joint_distances(source, target).requires_grad
+    assert joint_distances(source, target).requires_grad

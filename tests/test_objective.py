@@ -6,19 +6,21 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from datk import nn
 from datk.config import resolve
 from datk.errors import PluginError
 from datk.interfaces import AlignmentLoss, PairInfo, Phase, SourceBatch, TargetBatch
+from datk.nn import joined
 from datk.objective import Objective
 
 TOYS = f"{Path(__file__).with_name('toys.py')}:"
 PAIR = PairInfo((6,), ("a", "b", "c"))
 
 
-def objective(align="none", reg=None, seed=0, **options):
+def objective(align="none", reg=None, seed=0, hidden=(5, 4), **options):
     config = {
         "pair": TOYS + "Toy",
-        "backbone": {"name": "mlp", "hidden": [5, 4]},
+        "backbone": {"name": "mlp", "hidden": list(hidden)},
         "align": align,
         "reg": reg or {},
         **options,
@@ -71,8 +73,25 @@ def test_views_are_those_of_one_joint_pass():
     assert torch.equal(
         torch.cat([source_view.logits, target_view.logits]), model.backbone.head(joint["features"])
     )
+    assert source_view.shared is target_view.shared
+    assert set(source_view.shared) == {("joined", name) for name in joint}
+    assert all(torch.equal(joined(source_view, target_view, name), joint[name]) for name in joint)
     assert torch.equal(source_view.labels, source.y)
     assert torch.equal(target_view.index, target.index)
+
+
+def test_distances_are_computed_once_for_all_terms(monkeypatch):
+    calls = []
+    monkeypatch.setattr(nn, "squared_distances", lambda x: calls.append(x) or squared_distances(x))
+    squared_distances = nn._SquaredDistances.apply
+    model = objective(["mmd", "coral"], hidden=[5, 40])
+    terms = model(*batches(), torch.zeros(()), Phase())
+    assert len(calls) == 1
+    alone = [
+        objective(name, hidden=[5, 40])(*batches(), torch.zeros(()), Phase()) for name in ("mmd", "coral")
+    ]
+    assert terms["mmd"] == alone[0]["mmd"]
+    assert terms["coral"] == alone[1]["coral"]
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.3, 1.0])

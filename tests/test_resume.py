@@ -27,7 +27,7 @@ EVERYTHING = {
     "align": {"dann": {"hidden": [6], "dropout": 0.5}, TOYS + "Centroid": {"ramp": "linear"}},
     "reg": {"fisher": {}, TOYS + "Teacher": {}},
     "epochs": EPOCHS,
-    "set": {"train.batch_size": 16, "train.augment": "dihedral", "train.log_every": 1},
+    "set": {"train.batch_size": 16, "train.augment": "dihedral", "train.log_every": 1, "train.save_every": 0},
 }
 """Dropout, parameters and buffers of losses, draws of their own, a copy made in setup, augmented images."""
 
@@ -40,6 +40,7 @@ PATIENT = {
     "set": {
         "train.batch_size": 16,
         "train.patience": 3,
+        "train.save_every": 0,
         "train.lr": 0.05,
         "train.schedule": "constant",
         "train.select": "source-validation-accuracy",
@@ -159,6 +160,16 @@ def test_a_run_that_is_killed_again_and_again(zygote, whole, tmp_path):
     for kill in kills:
         assert zygote.run(EVERYTHING, tmp_path / "run", kill, resume=True) == signal.SIGKILL
     assert zygote.run(EVERYTHING, tmp_path / "run", resume=True) == 0
+    check_same(tmp_path / "run", whole / "everything")
+
+
+@pytest.mark.parametrize("kill", [("step", 2 * STEPS + 1), ("epoch", EPOCHS), ("after last.pt", 1)])
+def test_a_run_too_short_for_checkpoints_on_the_way(kill, zygote, whole, tmp_path):
+    """It has one at its end, and starts anew if it does not come so far."""
+    rare = {**EVERYTHING, "set": {**EVERYTHING["set"], "train.save_every": 1000}}
+    assert zygote.run(rare, tmp_path / "run", kill) == signal.SIGKILL
+    assert (tmp_path / "run" / "checkpoints" / "last.pt").exists() == (kill[0] == "after last.pt")
+    assert zygote.run(rare, tmp_path / "run", resume=True) == 0
     check_same(tmp_path / "run", whole / "everything")
 
 

@@ -174,7 +174,7 @@ def test_the_types_have_no_place_for_answers():
     assert fields(SourceBatch) - fields(TargetBatch) == {"y"}
     assert fields(SourceView) - fields(TargetView) == {"labels"}
     assert fields(TargetBatch) == {"x", "index"}
-    assert fields(TargetView) == {"x", "index", "features", "logits", "layers"}
+    assert fields(TargetView) == {"x", "index", "features", "logits", "layers", "shared"}
     assert not hasattr(interfaces.TargetBatch(torch.zeros(1), torch.zeros(1)), "__dict__")
 
 

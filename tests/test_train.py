@@ -78,7 +78,7 @@ def test_each_phase_updates_its_own_parameters_only(tmp_path):
         owner |= {id(parameter): kind for parameter in group.params}
     owner |= {id(parameter): "fisher" for parameter in training.objective.losses["fisher"].parameters()}
     changed = []
-    step = training.optimizer.step
+    step = training.update.optimizer.step
 
     def watched():
         before = {id(p): p.detach().clone() for p in training.objective.parameters()}
@@ -86,7 +86,7 @@ def test_each_phase_updates_its_own_parameters_only(tmp_path):
         after = {id(p): p for p in training.objective.parameters()}
         changed.append({owner[key] for key in before if not torch.equal(before[key], after[key])})
 
-    training.optimizer.step = watched
+    training.update.optimizer.step = watched
     training.fit()
     once = [{"trunk", "head", "terms", "fisher"}, {"head", "terms"}, {"trunk"}, {"trunk"}]
     assert changed == once * training.data.steps
@@ -129,9 +129,9 @@ def test_multipliers_reach_the_optimiser(tmp_path):
     reg = {"fisher": {"centre_lr_mult": 10.0}}
     training = trainer(tmp_path, TOYS + "Discrepancy", reg, epochs=3, lr=0.01, weight_decay=0.2)
     seen = []
-    step = training.optimizer.step
-    training.optimizer.step = lambda: (
-        seen.append([g["lr"] for g in training.optimizer.param_groups]),
+    step = training.update.optimizer.step
+    training.update.optimizer.step = lambda: (
+        seen.append([g["lr"] for g in training.update.optimizer.param_groups]),
         step(),
     )
     training.fit()
@@ -139,7 +139,7 @@ def test_multipliers_reach_the_optimiser(tmp_path):
     steps = 3 * training.data.steps
     expected = [[0.01 * factor(k) * m for m in (1.0, 1.0, 3.0, 10.0)] for k in range(steps) for _ in range(4)]
     np.testing.assert_allclose(seen, expected)
-    assert [group["weight_decay"] for group in training.optimizer.param_groups] == [0.2, 0.2, 0.0, 0.2]
+    assert [group["weight_decay"] for group in training.update.optimizer.param_groups] == [0.2, 0.2, 0.0, 0.2]
 
 
 def test_one_step_is_that_of_plain_adam(tmp_path):
@@ -282,6 +282,16 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_epoch(tm
     assert good.epochs == 2
     assert not (tmp_path / "run" / "result.json").exists()
     assert [record["epoch"] for record in lines(tmp_path, "epoch")] == [1, 2]
+
+
+@pytest.mark.parametrize(("seconds", "written"), [(0, [1, 2, 3]), (1000, [3])])
+def test_checkpoints_are_written_as_often_as_asked(seconds, written, tmp_path, monkeypatch):
+    epochs, save = [], RunFolder.save_last
+    monkeypatch.setattr(
+        RunFolder, "save_last", lambda self, state: epochs.append(state["epoch"]) or save(self, state)
+    )
+    run(tmp_path, epochs=3, save_every=seconds)
+    assert epochs == written
 
 
 def test_a_loss_that_is_wrong_at_once(tmp_path):

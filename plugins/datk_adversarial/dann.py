@@ -2,13 +2,12 @@
 
 from typing import Literal
 
-import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from datk.interfaces import AlignmentLoss, ModelInfo, ParamGroup, SourceView, Step, TargetView, TermConfig
-from datk.nn import mlp, ramp, reverse_gradient
+from datk.nn import joined, mlp, ramp, reverse_gradient
 
 RAMP_OF_REVERSAL = {"constant": "constant", "ganin": "dann"}
 
@@ -70,8 +69,8 @@ class DANN(AlignmentLoss):
     def forward(self, source: SourceView, target: TargetView, step: Step) -> Tensor:
         """Loss of the domain classifier, whose gradient is reversed for the features."""
         growth = ramp(RAMP_OF_REVERSAL[self.config.reversal], step.progress)
-        features = torch.cat([source.features, target.features])
-        logits = self.classifier(reverse_gradient(features, self.config.coefficient * growth))
+        features = reverse_gradient(joined(source, target), self.config.coefficient * growth)
+        logits = self.classifier(features)
         return domain_loss(*logits.split([len(source.features), len(target.features)]))
 
     def param_groups(self) -> list[ParamGroup]:

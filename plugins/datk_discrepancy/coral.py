@@ -5,25 +5,52 @@ from torch import Tensor
 
 from datk.errors import ConfigError
 from datk.interfaces import AlignmentLoss, SourceView, Step, TargetView
+from datk.nn import joined, joint_distances, squared_distances
+from datk_discrepancy.blocks import indicator
 
 
 def coral(source: Tensor, target: Tensor) -> Tensor:
     """|C_s - C_t|_F^2 / (4 D^2) with the unbiased covariances of source [M, D] and target [N, D]; 0-d.
 
-    With the centred rows Z of both domains and w = 1 / (M - 1) for the source's, -1 / (N - 1) for the
-    target's, C_s - C_t = Z^T diag(w) Z, and its squared norm is also sum_ij w_i w_j (z_i . z_j)^2. The
-    smaller of the two matrices, [D, D] or [M + N, M + N], is the one that is made. Raises `ConfigError`
-    for a domain of one row, which has no covariance.
+    The smaller of [D, D] and [M + N, M + N] matrices are made: see `coral_of_covariances` and
+    `coral_of_distances`. Raises `ConfigError` for a domain of one row, which has no covariance.
     """
-    (m, dim), n = source.shape, len(target)
+    dim, rows = source.shape[1], torch.cat([source, target])
+    if len(rows) < dim:
+        return coral_of_distances(squared_distances(rows), len(source), dim)
+    return coral_of_covariances(source, target)
+
+
+def coral_of_covariances(source: Tensor, target: Tensor) -> Tensor:
+    """CORAL distance as it is written, from two matrices [D, D]."""
+    m, n = _two_rows(len(source), len(target))
+    source, target = source - source.mean(dim=0), target - target.mean(dim=0)
+    difference = source.T @ source / (m - 1) - target.T @ target / (n - 1)
+    return difference.square().sum() / (4 * source.shape[1] ** 2)
+
+
+def coral_of_distances(distances: Tensor, m: int, dim: int) -> Tensor:
+    """CORAL distance from the squared distances [M + N, M + N] of all rows, the first M of the source.
+
+    With the rows z_i centred on their domain's mean and w_i = 1 / (M - 1) for the source's, -1 / (N - 1) for
+    the target's, C_s - C_t = sum_i w_i z_i z_i^T, whose squared norm is sum_ij w_i w_j (z_i . z_j)^2. The
+    products z_i . z_j are the distances, centred on both sides within the domains, times -1/2.
+    """
+    m, n = _two_rows(m, len(distances) - m)
+    domain = indicator(distances, m)
+    share = domain / domain.sum(dim=0)
+    to_means = distances @ share @ domain.T
+    products = (distances - to_means - to_means.T + domain @ (share.T @ distances @ share) @ domain.T) / -2
+    w = domain[:, 0] / (m - 1) - domain[:, 1] / (n - 1)
+    return (w @ products.square() @ w) / (4 * dim**2)
+
+
+def _two_rows(m: int, n: int) -> tuple[int, int]:
     if min(m, n) < 2:
         raise ConfigError(
             f"CORAL needs two rows of each domain in a batch, not {m} and {n}; make batches larger"
         )
-    z = torch.cat([source - source.mean(dim=0), target - target.mean(dim=0)])
-    w = torch.cat([source.new_full((m,), 1 / (m - 1)), target.new_full((n,), -1 / (n - 1))])
-    norm = w @ (z @ z.T).square() @ w if m + n < dim else (z.T @ (w[:, None] * z)).square().sum()
-    return norm / (4 * dim**2)
+    return m, n
 
 
 class CORAL(AlignmentLoss):
@@ -37,4 +64,7 @@ class CORAL(AlignmentLoss):
 
     def forward(self, source: SourceView, target: TargetView, step: Step) -> Tensor:
         """CORAL distance of the features."""
-        return coral(source.features, target.features)
+        rows, dim = joined(source, target).shape
+        if rows < dim:
+            return coral_of_distances(joint_distances(source, target), len(source.features), dim)
+        return coral_of_covariances(source.features, target.features)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from datk.errors import ConfigError
 from datk.interfaces import AlignmentLoss, ModelInfo, SourceView, Step, TargetView, TermConfig
-from datk.nn import squared_distances
+from datk.nn import joint_distances, squared_distances
+from datk_discrepancy.blocks import block_sums
 
 Estimator = Literal["biased", "unbiased"]
 Bandwidth = Literal["fixed", "median"]
@@ -21,38 +22,49 @@ BANDWIDTHS: dict[Bandwidth, tuple[float, ...]] = {
 """What is used if no bandwidths are given: those of DeepMerge II, or a few factors around the median."""
 
 LOWEST_EXPONENT = -80.0
+"""exp(-80) vanishes beside the diagonal's 1; below it, near underflow, exp is far slower on a CPU."""
+
+AT_ONCE = 2**22
+"""Values of all kernels that are made at a time: enough to keep a GPU busy, few beside the features."""
 
 
 class _KernelSum(torch.autograd.Function):
     """Sum of kernels and its derivative in one pass, so that no single kernel is kept for later."""
 
-    @staticmethod
-    def forward(ctx: Any, distances: Tensor, bandwidths: Sequence[float]) -> Tensor:
-        total, slope = torch.zeros_like(distances), torch.zeros_like(distances)
-        for bandwidth in bandwidths:
-            rate = -0.5 / bandwidth
-            # exp(-80) vanishes beside the diagonal's 1; below it, near underflow, exp is far slower on a CPU.
-            kernel = (distances * rate).clamp_(min=LOWEST_EXPONENT).exp_()
-            total.add_(kernel)
-            slope.add_(kernel, alpha=rate)
-        ctx.save_for_backward(slope)
-        return total
+    generate_vmap_rule = True
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def forward(distances: Tensor, bandwidths: Tensor) -> tuple[Tensor, Tensor]:
+        rates = -0.5 / bandwidths
+        weights = torch.stack([torch.ones_like(rates), rates])
+        flat = distances.flatten()
+        sums = flat.new_zeros(2, 1)
+        step = max(1, AT_ONCE // max(1, flat.numel()))
+        for some in range(0, len(rates), step):
+            exponents = rates[some : some + step, None] * flat
+            sums = sums + weights[:, some : some + step] @ exponents.clamp_(min=LOWEST_EXPONENT).exp_()
+        return sums[0].view_as(distances), sums[1].view_as(distances)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         if torch.is_grad_enabled():  # the caller asked for create_graph, and the slope has no graph
             raise RuntimeError("the kernel sum of the MMD can be differentiated only once")
         (slope,) = ctx.saved_tensors
-        return grad * slope, None
+        return grads[0] * slope, None
 
 
-def kernel_sum(distances: Tensor, bandwidths: Sequence[float]) -> Tensor:
-    """sum_j exp(-d / (2 s_j)) of squared distances d [...] and bandwidths s_j > 0, which stand for sigma^2.
+def kernel_sum(distances: Tensor, bandwidths: Tensor) -> Tensor:
+    """sum_j exp(-d / (2 s_j)) of squared distances d [...] and bandwidths s_j > 0 [J]; s stands for sigma^2.
 
     It can be differentiated once; a derivative with `create_graph` raises RuntimeError.
     """
-    result: Tensor = _KernelSum.apply(distances, bandwidths)
-    return result
+    total: Tensor = _KernelSum.apply(distances, bandwidths)[0]
+    return total
 
 
 def median_distance(distances: Tensor) -> Tensor:
@@ -68,7 +80,7 @@ def median_distance(distances: Tensor) -> Tensor:
 def mmd(
     source: Tensor,
     target: Tensor,
-    bandwidths: Sequence[float] = BANDWIDTHS["fixed"],
+    bandwidths: Sequence[float] | Tensor = BANDWIDTHS["fixed"],
     estimator: Estimator = "biased",
     bandwidth: Bandwidth = "fixed",
 ) -> Tensor:
@@ -79,25 +91,35 @@ def mmd(
     `median` multiplies every bandwidth with the median squared distance of the joined batch, held constant.
     Needs (M + N)^2 memory beside the features. Raises `ConfigError` for the unbiased estimate of one row.
     """
-    m, n = len(source), len(target)
     distances = squared_distances(torch.cat([source, target]))
+    return mmd_of_distances(distances, len(source), bandwidths, estimator, bandwidth)
+
+
+def mmd_of_distances(
+    distances: Tensor,
+    m: int,
+    bandwidths: Sequence[float] | Tensor = BANDWIDTHS["fixed"],
+    estimator: Estimator = "biased",
+    bandwidth: Bandwidth = "fixed",
+) -> Tensor:
+    """`mmd` from the squared distances [M + N, M + N] of all rows, the first M of the source."""
+    n = len(distances) - m
+    bandwidths = torch.as_tensor(bandwidths, dtype=distances.dtype, device=distances.device)
     if bandwidth == "median":
         distances = distances / median_distance(distances)
-    kernel = kernel_sum(distances, bandwidths)
-    within_source, within_target, between = kernel[:m, :m], kernel[m:, m:], kernel[:m, m:]
+    sums = block_sums(kernel_sum(distances, bandwidths), m)
+    between = sums[0, 1] / (m * n)
     if estimator == "biased":
-        return within_source.mean() + within_target.mean() - 2 * between.mean()
+        return sums[0, 0] / m**2 + sums[1, 1] / n**2 - 2 * between
     if min(m, n) < 2:
         raise ConfigError(
             f"the unbiased MMD needs two rows of each domain in a batch, not {m} and {n}; "
             "make batches larger or take estimator = biased"
         )
     diagonal = len(bandwidths)  # every kernel is 1 between a row and itself
-    return (
-        (within_source.sum() - m * diagonal) / (m * (m - 1))
-        + (within_target.sum() - n * diagonal) / (n * (n - 1))
-        - 2 * between.mean()
-    )
+    within_source = (sums[0, 0] - m * diagonal) / (m * (m - 1))
+    within_target = (sums[1, 1] - n * diagonal) / (n * (n - 1))
+    return within_source + within_target - 2 * between
 
 
 class MMD(AlignmentLoss):
@@ -130,12 +152,19 @@ class MMD(AlignmentLoss):
         estimator: Estimator = "biased"
         """Whether a row counts as its own neighbour (biased, never negative) or not (unbiased)."""
 
+    bandwidths: Tensor
+
     def __init__(self, config: Config, model: ModelInfo) -> None:
         super().__init__(config, model)
-        self.bandwidths = config.bandwidths or BANDWIDTHS[config.bandwidth]
+        bandwidths = torch.tensor(config.bandwidths or BANDWIDTHS[config.bandwidth])
+        self.register_buffer("bandwidths", bandwidths, persistent=False)
 
     def forward(self, source: SourceView, target: TargetView, step: Step) -> Tensor:
         """Squared MMD of the features."""
-        return mmd(
-            source.features, target.features, self.bandwidths, self.config.estimator, self.config.bandwidth
+        return mmd_of_distances(
+            joint_distances(source, target),
+            len(source.features),
+            self.bandwidths,
+            self.config.estimator,
+            self.config.bandwidth,
         )

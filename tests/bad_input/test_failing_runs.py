@@ -79,7 +79,7 @@ def unlimited():
 @pytest.mark.parametrize("limit", [100, 1000, 100_000])
 def test_files_that_cannot_be_written_to_the_end(call, change, monkeypatch, unlimited, limit):
     """Real writes fail in the second epoch, of the log or of a checkpoint, after some bytes."""
-    changes = {"align": "./losses.py:LimitsFiles", "epochs": 2}
+    changes = {"align": "./losses.py:LimitsFiles", "epochs": 2, "set": {"train.save_every": 0}}
     whole = toolkit.run(**change(**changes, out="whole"))
     monkeypatch.setenv("LIMIT", str(limit))
     outcome = call(**changes)
