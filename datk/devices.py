@@ -40,7 +40,7 @@ def describe_device(device: torch.device) -> str:
     return str(device)
 
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 """Options of glibc's mallopt, see its manual page."""
 
 
@@ -63,6 +63,7 @@ def reusing_memory(device: torch.device) -> Iterator[None]:
     try:
         yield
     finally:
-        libc.mallopt(M_MMAP_MAX, 65536)  # the defaults
-        libc.mallopt(M_TRIM_THRESHOLD, 128 * 1024)
+        libc.mallopt(M_MMAP_MAX, 65536)
+        libc.mallopt(M_MMAP_THRESHOLD, 2**25)  # what the C library's own adaptation ends at
+        libc.mallopt(M_TRIM_THRESHOLD, 2**26)
         libc.malloc_trim(0)

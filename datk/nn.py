@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from datk.interfaces import View
 
-__all__ = ["joined", "joint_distances", "mlp", "ramp", "reverse_gradient", "squared_distances"]
+__all__ = ["gram", "joined", "joint_distances", "mlp", "ramp", "reverse_gradient", "squared_distances"]
 
 
 class _ReverseGradient(torch.autograd.Function):
@@ -62,17 +62,12 @@ def mlp(sizes: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class _SquaredDistances(torch.autograd.Function):
-    """One product of matrices forwards and one backwards, where autograd would need two."""
-
+class _Gram(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
-        gram = x @ x.mT
-        norms = gram.diagonal(dim1=-2, dim2=-1)
-        off_diagonal = 1 - torch.eye(x.shape[-2], dtype=x.dtype, device=x.device)
-        return (norms[:, None] + norms[None, :] - 2 * gram).clamp_min(0) * off_diagonal
+        return x @ x.mT
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
@@ -80,13 +75,18 @@ class _SquaredDistances(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        # d_ij = |x_i - x_j|^2 gives x_i the gradient 2 (g_ij + g_ji) (x_i - x_j). The diagonal is left out:
-        # it would cancel only up to rounding, of values that dwarf all others where kernels are narrow.
         (x,) = ctx.saved_tensors
-        pull = grads[0] + grads[0].mT
-        pull = pull * (1 - torch.eye(len(pull), dtype=x.dtype, device=x.device))
-        gradient: Tensor = 2 * (torch.diag(pull.sum(dim=1)) - pull) @ x
+        gradient: Tensor = (grads[0] + grads[0].mT) @ x
         return gradient
+
+
+def gram(x: Tensor) -> Tensor:
+    """Products x_i . x_j [N, N] of the rows of x [N, D].
+
+    As `x @ x.T`, but with one product of matrices on the way back instead of two.
+    """
+    result: Tensor = _Gram.apply(x)
+    return result
 
 
 def squared_distances(x: Tensor) -> Tensor:
@@ -95,9 +95,12 @@ def squared_distances(x: Tensor) -> Tensor:
     |a - b|^2 = |a|^2 + |b|^2 - 2 a.b needs N x N memory where a broadcast needs N x D x N. Centring the
     rows first keeps the cancellation small; the diagonal is exactly 0 and nothing is negative.
     """
-    # Distances do not depend on where the middle is, so that its gradient is zero.
-    result: Tensor = _SquaredDistances.apply(x - x.detach().mean(dim=0))
-    return result
+    products = gram(
+        x - x.detach().mean(dim=0)
+    )  # where the middle is changes no distance, so it has no gradient
+    norms = products.diagonal()
+    off_diagonal = 1 - torch.eye(len(x), dtype=x.dtype, device=x.device)
+    return (norms[:, None] + norms[None, :] - 2 * products).clamp_min(0) * off_diagonal
 
 
 def joined(source: View, target: View, layer: str = "features") -> Tensor:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from datk.errors import ConfigError
 from datk.interfaces import AlignmentLoss, SourceView, Step, TargetView
-from datk.nn import joined, joint_distances, squared_distances
+from datk.nn import gram, joined, joint_distances, squared_distances
 from datk_discrepancy.blocks import indicator
 
 
@@ -24,8 +24,9 @@ def coral(source: Tensor, target: Tensor) -> Tensor:
 def coral_of_covariances(source: Tensor, target: Tensor) -> Tensor:
     """CORAL distance as it is written, from two matrices [D, D]."""
     m, n = _two_rows(len(source), len(target))
-    source, target = source - source.mean(dim=0), target - target.mean(dim=0)
-    difference = source.T @ source / (m - 1) - target.T @ target / (n - 1)
+    # Covariances do not depend on where the means are, so that these have no gradient.
+    source, target = source - source.detach().mean(dim=0), target - target.detach().mean(dim=0)
+    difference = gram(source.mT) / (m - 1) - gram(target.mT) / (n - 1)
     return difference.square().sum() / (4 * source.shape[1] ** 2)
 
 

@@ -25,7 +25,7 @@ LOWEST_EXPONENT = -80.0
 """exp(-80) vanishes beside the diagonal's 1; below it, near underflow, exp is far slower on a CPU."""
 
 AT_ONCE = 2**22
-"""Values of all kernels that are made at a time: enough to keep a GPU busy, few beside the features."""
+"""Kernel values that are made at a time: enough to keep a GPU busy, few enough for a CPU's cache."""
 
 
 class _KernelSum(torch.autograd.Function):
@@ -37,13 +37,10 @@ class _KernelSum(torch.autograd.Function):
     def forward(distances: Tensor, bandwidths: Tensor) -> tuple[Tensor, Tensor]:
         rates = -0.5 / bandwidths
         weights = torch.stack([torch.ones_like(rates), rates])
-        flat = distances.flatten()
-        sums = flat.new_zeros(2, 1)
-        step = max(1, AT_ONCE // max(1, flat.numel()))
-        for some in range(0, len(rates), step):
-            exponents = rates[some : some + step, None] * flat
-            sums = sums + weights[:, some : some + step] @ exponents.clamp_(min=LOWEST_EXPONENT).exp_()
-        return sums[0].view_as(distances), sums[1].view_as(distances)
+        pairs = distances.flatten().split(max(1, AT_ONCE // len(rates)))
+        kernels = ((rates[:, None] * some).clamp_(min=LOWEST_EXPONENT).exp_() for some in pairs)
+        total, slope = torch.cat([weights @ some for some in kernels], dim=1)
+        return total.view_as(distances), slope.view_as(distances)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:

@@ -17,7 +17,9 @@ def within_scatter(features: Tensor, labels: Tensor, centres: Tensor) -> Tensor:
     A sum over the batch, so it grows with B. The squared distance of a row is clamped to
     [1e-12, 1e12], outside of which it has no gradient.
     """
-    return (features - centres[labels]).square().sum(dim=1).clamp(SMALLEST, LARGEST).sum()
+    # By a product: the gradient of indexing adds up row by row, slowly where it has to be deterministic.
+    own = labels[:, None] == torch.arange(len(centres), device=labels.device)
+    return (features - own.to(features.dtype) @ centres).square().sum(dim=1).clamp(SMALLEST, LARGEST).sum()
 
 
 def between_scatter(centres: Tensor) -> Tensor:

@@ -1,0 +1,46 @@
+"""How long datk takes to start."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.speed.harness import Row, Setting, Spread
+
+
+def measure(setting: Setting) -> Iterator[Row]:
+    """Commands in processes of their own; the first of each warms the disk's cache."""
+    for command in (["--help"], ["plugins"]):
+        seconds = [_command(command) for _ in range(setting.repeats + 1)][1:]
+        yield Row(f"datk {command[0]}", Spread.of(seconds), unit="s", at_most=0.3)
+    first = Spread.of([_first_step(setting) for _ in range(max(3, setting.repeats // 3))])
+    yield Row("datk run, to its first step on built-in data", first, unit="s", at_most=8)
+
+
+def _command(arguments: list[str]) -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "datk", *arguments], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def _first_step(setting: Setting) -> float:
+    """Until the first line of the log, which is asked for at the first step."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--set", "train.log_every=1", "--device", str(setting.device), "--out", f"{folder}/run"]
+        log = Path(folder) / "run" / "metrics.jsonl"
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "datk", "run", "--quiet", *options],
+            stdout=subprocess.DEVNULL,
+            env=os.environ,
+        )
+        try:
+            while not log.exists() and process.poll() is None:
+                time.sleep(0.005)
+            return time.perf_counter() - start
+        finally:
+            process.kill()
+            process.wait()
