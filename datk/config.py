@@ -116,6 +116,15 @@ class TrainConfig(ComponentConfig):
     """Type in which the backbone computes during training (autocast). Weights, losses and evaluation are
     always float32; for float16, in which small gradients would vanish, the loss is scaled."""
 
+    compile: bool = False
+    """Translate forward and backward pass into fused kernels (torch.compile), which takes half a minute at
+    the start. Where that fails a note says why, and training goes on without."""
+
+    graphs: bool = False
+    """Record a step once, as a CUDA graph, and replay it: a GPU then need not wait for Python. Components
+    may not keep anything in Python from one step to the next. Where there is no GPU, or where it fails, a
+    note says so, and training goes on step by step."""
+
     @model_validator(mode="after")
     def _betas_are_rates(self) -> "TrainConfig":
         if not all(0 <= beta < 1 for beta in self.betas):

@@ -26,7 +26,7 @@ class Standardize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Standardise a batch of any stored type."""
-        return (x.float() - self.mean) / self.std
+        return (x.float() - self.mean).div_(self.std)
 
     def fit(self, x: Array, rows: npt.NDArray[np.int64]) -> None:
         """Set the constants from the given rows, piece by piece, in float64 (merging as Chan et al. 1979)."""

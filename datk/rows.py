@@ -33,7 +33,7 @@ class ResidentRows:
     def batches(self, plan: Tensor) -> Iterator[Tensor]:
         """The rows of each line of plan."""
         for rows in plan.to(self.x.device):
-            yield self.x[rows]
+            yield self.x.index_select(0, rows)
 
 
 class StreamedRows:

@@ -3,12 +3,21 @@
 import math
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from datk.errors import RunError
-from datk.update import Losses
+
+
+class Losses(NamedTuple):
+    """The weighted terms of the loss in one phase of a step."""
+
+    phase: str
+    names: tuple[str, ...]
+    values: Tensor
+    """[T], on the device, without gradient."""
 
 
 def last_good(epochs: int) -> str:

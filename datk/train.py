@@ -21,8 +21,8 @@ from datk.report import Reporters
 from datk.rng import seed_defaults
 from datk.runs import RunFolder, State
 from datk.selection import Selection
-from datk.trace import Trace, last_good
-from datk.update import Losses, Update
+from datk.trace import Losses, Trace, last_good
+from datk.update import Update
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Trainer:
         self.config, self.seed, self.run = config, seed, run
         self.report, self.on_epoch = report, on_epoch
         self.device = next(objective.parameters()).device
-        self.update = Update(objective, config, data.steps)
+        self.update = Update(objective, config, data.steps, lambda text: report.tell("note", text))
         self.selection = Selection(config.select)
         self.selected: State | None = None
         """The best epoch's weights, until they are written."""

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from datk.errors import RunError
-from datk.trace import Trace
-from datk.update import Losses
+from datk.trace import Losses, Trace
 
 
 def test_a_trace_means_phases_apart():

@@ -85,8 +85,8 @@ def interleaved(
     """Seconds of each case in each repeat. All cases of a repeat follow one another, so that what else the
     machine does meets all of them alike; the order turns, so that none is always first.
 
-    Cases run as within `datk run`, which holds memory in a way of its own on a CPU (see `reusing_memory`), but
-    for those `outside`. If there are any, the others are called once more before each time that counts.
+    Cases run as within `datk run`, which holds memory in a way of its own on a CPU (see `reusing_memory`),
+    but for those `outside`. If there are any, the others are called once more before each time that counts.
     """
     names = list(cases)
     times: Times = {name: [] for name in names}

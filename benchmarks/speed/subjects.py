@@ -101,7 +101,7 @@ class Run:
         self.trainer.begin()
 
     def epoch(self) -> None:
-        """Everything: loading, training, logging, validation, and checkpoints as often as a run writes them."""
+        """All of it: loading, training, logging, validation, checkpoints as often as a run writes them."""
         trainer = self.trainer
         trainer.start_epoch()
         for source, target in trainer.batches():

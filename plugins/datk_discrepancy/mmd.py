@@ -37,7 +37,7 @@ class _KernelSum(torch.autograd.Function):
     def forward(distances: Tensor, bandwidths: Tensor) -> tuple[Tensor, Tensor]:
         rates = -0.5 / bandwidths
         weights = torch.stack([torch.ones_like(rates), rates])
-        pairs = distances.flatten().split(max(1, AT_ONCE // len(rates)))
+        pairs = torch.split(distances.flatten(), max(1, AT_ONCE // len(rates)))
         kernels = ((rates[:, None] * some).clamp_(min=LOWEST_EXPONENT).exp_() for some in pairs)
         total, slope = torch.cat([weights @ some for some in kernels], dim=1)
         return total.view_as(distances), slope.view_as(distances)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.speed.harness import Row, Setting, interleaved, ratio, spreads
 from benchmarks.speed.subjects import METHODS, Run
-from datk.interfaces import Samples
+from datk.readers import open_array
 from datk.rows import StreamedRows
 
 ROWS = 3_658
@@ -69,8 +69,7 @@ def _streamed(run: Run, setting: Setting, folder: Path) -> Iterator[tuple[Stream
         path = folder / f"{name}.h5"
         with h5py.File(path, "w") as file:
             file.create_dataset("x", data=samples.x, chunks=(3, *samples.x.shape[1:]))
-        stored = Samples(h5py.File(path)["x"], in_memory=False)
-        yield StreamedRows(stored.x, setting.device), plans
+        yield StreamedRows(open_array(str(path), "x"), setting.device), plans
 
 
 def _drain(streamed: list[tuple[StreamedRows, torch.Tensor]]) -> None:
