@@ -18,6 +18,10 @@ from datk.errors import ConfigError, DatkError, PluginError, did_you_mean
 
 Command = Callable[..., Any]
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # torch is not imported before it is needed
+    from datk.config import Experiment
+
 
 class PluginGroup(click.Group):
     """The group of shipped commands and of those in the entry-point group `datk.commands`.
@@ -146,34 +150,45 @@ def run(
     if resume and recipe is None and config is None:
         config = _recorded_config(Path(str(out)), seeds)
 
-    from datk import console
+    from datk import distributed
     from datk.config import resolve
-    from datk.experiment import default_folder, execute, execute_seeds, summarize
+    from datk.experiment import default_folder
 
     if seeds is not None:
         selectors["seed"] = seeds[0]
     experiment = resolve(recipe=recipe, config=config, selectors=selectors, overrides=overrides)
-    folder = Path(out) if out is not None else default_folder(experiment)
-    reporters = console.reporters(quiet)
+    with distributed.joined(experiment.config.device):
+        folder = Path(out) if out is not None else default_folder(experiment)
+        _run(experiment, seeds or [experiment.config.seed], folder, resume, force, quiet)
+
+
+def _run(
+    experiment: "Experiment", seeds: Sequence[int], folder: Path, resume: bool, force: bool, quiet: bool
+) -> None:
+    """Run and show; of several processes one shows."""
+    from datk import console, distributed
+    from datk.experiment import execute, execute_seeds, summarize
+
+    leads = distributed.leads()
+    told = leads and not quiet
+    options: dict[str, Any] = {"resume": resume, "force": force, "reporters": console.reporters(not told)}
     try:
-        if seeds is None or len(seeds) == 1:
-            result = execute(experiment, folder, resume=resume, force=force, reporters=reporters)
-            if not quiet:
+        if len(seeds) == 1:
+            result = execute(experiment, folder, **options)
+            if told:
                 console.show_result(result)
         else:
-            results = execute_seeds(
-                experiment, seeds, folder, resume=resume, force=force, reporters=reporters
-            )
-            if not quiet:
+            results = execute_seeds(experiment, seeds, folder, **options)
+            if told:
                 console.show_seeds(results, summarize(results))
     except KeyboardInterrupt:
         way_on = f"; go on with the same command and --resume --out {folder}" if folder.is_dir() else ""
-        click.echo(f"interrupted{way_on}", err=True)
+        click.echo(f"interrupted{way_on}" * leads, err=True, nl=leads)
         raise SystemExit(130) from None
-    if quiet:
-        click.echo(folder)
-    else:
+    if told:
         console.show_folder(folder)
+    elif leads:
+        click.echo(folder)
 
 
 def _recorded_config(out: Path, seeds: Sequence[int] | None) -> str | None:
@@ -313,13 +328,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(code)
 
 
+def _who() -> str:
+    """Which of several processes is speaking, if there are several."""
+    return f"rank {os.environ.get('RANK', 0)}: " if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ""
+
+
 def _explained(error: Exception) -> tuple[int, str]:
     """Exit code and message of an error."""
     if isinstance(error, DatkError):
-        return 2, f"error: {error}"
+        return 2, f"{_who()}error: {error}"
     if isinstance(error, click.ClickException):
         return error.exit_code, f"error: {_usage(error)}"
     return 1, (
-        f"internal error: {type(error).__name__}: {error}; this is a fault in datk or a plugin, "
+        f"{_who()}internal error: {type(error).__name__}: {error}; this is a fault in datk or a plugin, "
         "DATK_DEBUG=1 shows where"
     )

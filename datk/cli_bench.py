@@ -31,7 +31,7 @@ def bench(
     datk bench deepmerge-ii --epochs 2 --seeds 1
     datk bench mine.toml --jobs 4 --set backbone.name=resnet18
     """
-    from datk import tables
+    from datk import distributed, tables
     from datk.bench import run_suite
     from datk.console import bench as console
     from datk.errors import ConfigError
@@ -39,6 +39,8 @@ def bench(
     from datk.records import MissingDataError
     from datk.suites import read_suite
 
+    if distributed.started_by_torchrun():
+        raise ConfigError("datk bench starts processes itself; leave torchrun away and use --jobs")
     read, entries = read_suite(suite)
     chosen = read.first_seeds(seeds) if seeds is not None else read.seeds
     folder = Path(out) if out is not None else Path("runs") / f"bench-{Path(suite).stem}"

@@ -120,6 +120,10 @@ class TrainConfig(ComponentConfig):
     """Translate forward and backward pass into fused kernels (torch.compile), which takes half a minute at
     the start. Where that fails a note says why, and training goes on without."""
 
+    sync_batch_norm: bool = True
+    """Where several processes train together (torchrun): whether batch normalisation sees the whole batch, as
+    in a single process, or each process's share of it."""
+
     graphs: bool = False
     """Record a step once, as a CUDA graph, and replay it: a GPU then need not wait for Python. Components
     may not keep anything in Python from one step to the next. Where there is no GPU, or where it fails, a

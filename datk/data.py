@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from datk import distributed
 from datk.augment import augmentation
 from datk.config import DataConfig, TrainConfig
 from datk.errors import ConfigError, DataError
@@ -71,14 +72,19 @@ class TrainingData:
             self.epoch_size = config.balance * len(torch.unique(self.labels))
         self.source_batch = min(config.batch_size, self.epoch_size)
         self.target_batch = min(config.batch_size, self.target_size)
+        distributed.check_share(self.source_batch, "source")
+        distributed.check_share(self.target_batch, "target")
         self.steps = steps_per_epoch(self.epoch_size, self.source_batch)
 
     def _read(self, domain: Domain, index: Tensor, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Augmented, standardised batches of the training rows at index [steps, B], each with its index."""
-        positions = index.to(domain.device)
+        """Augmented, standardised batches of the training rows at index [steps, B], each with its index; of
+        each batch this process's share."""
         drawn = None
         if self.augmentation is not None:
-            drawn = self.augmentation.draw(index.shape, self.seed, domain.name, epoch).to(domain.device)
+            drawn = self.augmentation.draw(index.shape, self.seed, domain.name, epoch)
+            drawn = distributed.share(drawn).to(domain.device)
+        index = distributed.share(index)
+        positions = index.to(domain.device)
         plan = torch.from_numpy(domain.split.train)[index]
         for step, x in enumerate(domain.rows.batches(plan)):
             if self.augmentation is not None and drawn is not None:

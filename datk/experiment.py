@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from datk import __version__
+from datk import __version__, distributed
+from datk.batchnorm import sync_batch_norm
 from datk.config import Experiment, resolve
 from datk.data import Dataset, prepare
 from datk.devices import describe_device, resolve_device, reusing_memory
@@ -22,7 +23,7 @@ from datk.interfaces import DomainPair
 from datk.objective import Objective
 from datk.report import FileReporter, Reporter, Reporters
 from datk.rng import reproducible
-from datk.runs import RunFolder, RunResult, weights_checksum
+from datk.runs import RunFolder, RunResult, WatchedFolder, weights_checksum
 from datk.train import Trainer
 from datk.transfer import initialize, load_initial
 
@@ -83,8 +84,9 @@ def run(
             "device": device,
         },
     )
-    folder = default_folder(experiment) if out is None else Path(out)
-    return execute(experiment, folder, resume=resume, force=force)
+    with distributed.joined(experiment.config.device):
+        folder = default_folder(experiment) if out is None else Path(out)
+        return execute(experiment, folder, resume=resume, force=force)
 
 
 def default_folder(experiment: Experiment) -> Path:
@@ -96,7 +98,7 @@ def default_folder(experiment: Experiment) -> Path:
     while path.exists():
         number += 1
         path = Path("runs") / f"{name}-{number}"
-    return path
+    return Path(distributed.agree(str(path)))
 
 
 def execute(
@@ -119,9 +121,10 @@ def execute(
     """
     config = experiment.config
     record = config.model_dump(mode="json")
-    device = resolve_device(config.device)
-    folder = RunFolder(out)
+    device = resolve_device(distributed.own_device(config.device))
+    folder = RunFolder(out) if distributed.leads() else WatchedFolder(out)
     folder.check(record, resume=resume, force=force)
+    distributed.wait()  # nobody writes into the folder before all have looked
     if resume and (done := folder.result()):
         for reporter in reporters:
             reporter.note(f"{out} is complete already")
@@ -142,10 +145,15 @@ def execute(
             if initial is not None:
                 initialize(objective, initial)
             objective.place(device, config.train.memory_format)
+            if distributed.size() > 1:
+                distributed.demand_same(f"{record} {data.checksum}", "configuration and data")
+                if config.train.sync_batch_norm:
+                    sync_batch_norm(objective)
             with folder.locked():
                 folder.open(record, force=force)
                 folder.write_record(data.splits.arrays(), data.checksum, device)
-                report = Reporters([FileReporter(out / "log.txt"), *reporters])
+                distributed.wait()  # for the one that writes
+                report = Reporters([FileReporter(out / "log.txt"), *reporters] if distributed.leads() else [])
                 return _train_and_evaluate(experiment, data, objective, folder, report)
     except torch.cuda.OutOfMemoryError as error:
         raise RunError(f"out of memory on {device}; lower train.batch_size or data.memory_gb") from error
@@ -235,7 +243,8 @@ def execute_seeds(
         for folder, one in runs.items()
     ]
     summary = {"datk": __version__, "seeds": list(seeds), "metrics": summarize(results)}
-    write_json(out / "summary.json", summary)
+    if distributed.leads():
+        write_json(out / "summary.json", summary)
     return results
 
 

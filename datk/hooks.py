@@ -14,7 +14,7 @@ from typing import Any
 
 import pluggy
 
-from datk import plugins
+from datk import distributed, plugins
 
 hookspec = pluggy.HookspecMarker("datk")
 hookimpl = pluggy.HookimplMarker("datk")
@@ -45,6 +45,8 @@ class Hooks:
 
     def __init__(self) -> None:
         self.managers: list[tuple[plugins.Plugin, pluggy.PluginManager]] = []
+        if not distributed.leads():
+            return  # of several processes one tells
         for plugin, implementation in plugins.load_all("hook"):
             manager = pluggy.PluginManager(
                 "datk"

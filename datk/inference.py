@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from datk import distributed
 from datk.data import Domain
 from datk.interfaces import Backbone
 
@@ -29,7 +30,12 @@ def _collect(
     backbone: Backbone, output: Callable[[Tensor], Tensor], domain: Domain, rows: Rows
 ) -> npt.NDArray[np.float32]:
     backbone.eval()
+    shares = distributed.parts(rows)
+    together = all(map(len, shares))
+    mine = shares[distributed.rank()] if together else rows
     # Brought to the host once: waiting for each batch would leave a GPU idle while the next one is prepared.
-    outputs = torch.cat([output(x) for x in domain.in_order(rows)])
+    outputs = torch.cat([output(x) for x in domain.in_order(mine)])
+    if together and distributed.size() > 1:
+        outputs = distributed.put_together(outputs, [len(share) for share in shares])
     result: npt.NDArray[np.float32] = outputs.float().cpu().numpy()
     return result

@@ -236,6 +236,10 @@ class LossTerm(nn.Module, ABC):
     needs_target: ClassVar[bool] = True
     """Whether `forward` looks at the target. A run none of whose terms does never shows it to the network,
     so that batch normalisation of a source-only baseline knows the source only."""
+    over_batch: ClassVar[bool] = False
+    """Whether the value is something else than a mean over rows, so that the mean of the values of two halves
+    of a batch is not that of the whole (distances between distributions, sums). Where several processes train
+    together such a term sees the rows of all of them, others those of their own."""
 
     def __init__(self, config: Any, model: ModelInfo) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from datk import distributed
 from datk.config import Component, Experiment
 from datk.errors import PluginError
 from datk.interfaces import (
@@ -74,6 +75,11 @@ class Objective(nn.Module):
         """Whether any term looks at the target."""
         return any(term.needs_target for term in self.losses.values())
 
+    @property
+    def over_batch(self) -> bool:
+        """Whether any term needs the whole batch at once."""
+        return any(term.over_batch for term in self.losses.values())
+
     def groups(self) -> list[tuple[str, ParamGroup]]:
         """All parameter groups with their owner: trunk, head or terms."""
         head = {id(p) for p in self.backbone.head.parameters()}
@@ -128,14 +134,15 @@ class Objective(nn.Module):
         self, source: SourceBatch, target: TargetBatch, progress: Tensor, phase: Phase
     ) -> dict[str, Tensor]:
         """The weighted terms of the loss, 0-d each, by name; their sum is what the phase minimises."""
-        source_view, target_view = self.views(source, target)
+        own = self.views(source, target)
+        whole = distributed.everyones(*own) if self.over_batch else own
         step = Step(progress, phase.name)
         values = {}
         if phase.supervised:
-            values[CLASSIFICATION] = F.cross_entropy(source_view.logits, source_view.labels)
+            values[CLASSIFICATION] = F.cross_entropy(own[0].logits, own[0].labels)
         for name, term in self.losses.items():
             if phase.regularized or isinstance(term, AlignmentLoss):
-                value = term(source_view, target_view, step)
+                value = term(*(whole if term.over_batch else own), step)
                 if value.ndim != 0:
                     raise PluginError(f"loss term '{name}' gives shape {list(value.shape)}, not one number")
                 values[name] = term.config.weight * ramp(term.config.ramp, progress) * value

@@ -1,6 +1,7 @@
 """Rows of one domain as tensors on the device: held there if they fit, read a batch ahead otherwise."""
 
 import math
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -97,7 +98,8 @@ def free_memory(device: torch.device) -> int:
 def open_rows(samples: Samples, device: torch.device, memory_gb: float | None) -> Rows:
     """Hold the rows on the device if they are there already or fit the allowance; stream them otherwise."""
     x = samples.x
-    allowance = memory_gb * 2**30 if memory_gb is not None else free_memory(device) / 2
+    sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if device.type == "cpu" else 1
+    allowance = memory_gb * 2**30 if memory_gb is not None else free_memory(device) / 2 / sharing
     dtype = torch.from_numpy(storable(np.empty(0, dtype=x.dtype))).dtype
     size = math.prod(x.shape) * dtype.itemsize
     held = samples.in_memory and device.type == "cpu"

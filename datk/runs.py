@@ -26,7 +26,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from torch import Tensor
 
-from datk import __version__
+from datk import __version__, distributed
 from datk.devices import describe_device
 from datk.errors import RunError
 from datk.files import append_line, only_one, read_json, write_atomically, write_json, writing
@@ -105,6 +105,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device": describe_device(device),
         "cuda": torch.version.cuda if device.type == "cuda" else None,
         "threads": torch.get_num_threads(),
+        "processes": distributed.size(),
         "command": sys.argv,
     }
 
@@ -244,6 +245,38 @@ class RunFolder:
     def finish(self, result: RunResult) -> RunResult:
         """Write result.json, the mark of a completed run."""
         write_json(self.path / "result.json", result.model_dump(mode="json"))
+        result._folder = self.path
+        return result
+
+
+class WatchedFolder(RunFolder):
+    """A run folder that another process writes; this one only reads it."""
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nothing: the other process holds the lock."""
+        yield
+
+    def open(self, config: dict[str, Any], *, force: bool = False) -> None:
+        """Nothing."""
+
+    def write_record(self, splits: dict[str, Any], data_sha256: str, device: torch.device) -> None:
+        """Nothing."""
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def keep_metrics_until(self, epoch: int) -> None:
+        """Nothing."""
+
+    def save_last(self, state: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def save_selected(self, state: State) -> None:
+        """Nothing."""
+
+    def finish(self, result: RunResult) -> RunResult:
+        """The result, with its folder."""
         result._folder = self.path
         return result
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from datk import distributed
 from datk.errors import RunError
 
 
@@ -45,7 +46,7 @@ class Trace:
         kept, self.kept = self.kept, []
         if not kept:
             return []
-        on_host = iter(torch.cat([losses.values for _, losses in kept]).tolist())
+        on_host = iter(distributed.mean(torch.cat([losses.values for _, losses in kept])).tolist())
         phases: dict[str, list[dict[str, float]]] = {}
         for step, losses in kept:
             terms = {name: next(on_host) for name in losses.names}

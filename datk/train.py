@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from datk import distributed
 from datk.config import TrainConfig
 from datk.data import TrainingData
 from datk.errors import RunError
@@ -113,6 +114,8 @@ class Trainer:
         with torch.no_grad():
             for term in self.terms:
                 term.on_epoch_start(self.objective.backbone, self.data.target_in_order())
+        if not distributed.leads():  # other rows, other draws
+            seed_defaults(self.device, self.seed, "train", self.epoch, distributed.rank())
         self.objective.train()
 
     def batches(self) -> Generator[tuple[SourceBatch, TargetBatch], None, None]:
@@ -133,6 +136,7 @@ class Trainer:
     def end_epoch(self) -> None:
         """Validate, select, and keep what resuming needs; write it if it is time."""
         self._log()
+        distributed.share_buffers(self.objective)
         self.epoch += 1
         record = self._validated()
         record["selected"] = self.selection.improves(record)
@@ -213,6 +217,7 @@ class Trainer:
 
     def load_selected(self) -> State:
         """Put the kept weights into the model, and return them."""
+        distributed.wait()  # for the one that writes them
         state = self.run.load_selected()
         self.model.load_state_dict(state)
         return state
@@ -233,6 +238,7 @@ class Trainer:
                     "resume with the components of its run, or choose another --out"
                 ) from None
             self.report.tell("note", f"resumed after epoch {self.epoch}")
+        distributed.demand_same(str(self.epoch), "checkpoint; --out must be a folder that all can read")
         self.run.keep_metrics_until(self.epoch)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from datk import distributed
 from datk.config import TrainConfig
 from datk.errors import PluginError
 from datk.graphs import GraphedRun
@@ -82,6 +83,7 @@ class Update:
         terms = self.losses(source, target, self.progress, phase)
         values = torch.stack(tuple(terms.values()))
         torch.autograd.backward(self.scaler.scale(values.sum()), inputs=self.params_of[phase])
+        distributed.average_gradients(self.params_of[phase])
         return tuple(terms), values.detach()
 
     def _first_gradients(

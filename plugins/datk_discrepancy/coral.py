@@ -63,6 +63,8 @@ class CORAL(AlignmentLoss):
     Reference: Sun & Saenko 2016, "Deep CORAL", equation 1.
     """
 
+    over_batch = True
+
     def forward(self, source: SourceView, target: TargetView, step: Step) -> Tensor:
         """CORAL distance of the features."""
         rows, dim = joined(source, target).shape

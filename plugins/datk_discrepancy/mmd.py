@@ -134,6 +134,8 @@ class MMD(AlignmentLoss):
     Reference: Gretton et al. 2012, JMLR 13, 723; Ciprijanovic et al. 2021, "DeepMerge II", MNRAS 506, 677.
     """
 
+    over_batch = True
+
     class Config(TermConfig):
         """Options of the maximum mean discrepancy."""
 

@@ -57,6 +57,7 @@ class Fisher(Regularizer):
     """
 
     needs_target = False
+    over_batch = True
 
     class Config(TermConfig):
         """Options of the Fisher loss."""
