@@ -120,6 +120,11 @@ class TrainConfig(ComponentConfig):
     """Translate forward and backward pass into fused kernels (torch.compile), which takes half a minute at
     the start. Where that fails a note says why, and training goes on without."""
 
+    together: bool = False
+    """Train several seeds (--seed 0-7) as one program on one device, which a small network leaves mostly
+    idle. Each finds what its single run would, up to rounding. Where components cannot be stacked a note says
+    why, and the seeds are trained one after another."""
+
     sync_batch_norm: bool = True
     """Where several processes train together (torchrun): whether batch normalisation sees the whole batch, as
     in a single process, or each process's share of it."""

@@ -48,6 +48,18 @@ class Domain:
                     yield self.standardize(x)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """The batches of one domain in an epoch, before any of them is read."""
+
+    rows: Tensor
+    """Row numbers [steps, B], on the CPU."""
+    index: Tensor
+    """Their positions among the training rows [steps, B], on the device."""
+    drawn: Tensor | None
+    """What augmentation is to do to each image [steps, B, ...], on the device."""
+
+
 class TrainingData:
     """All that training may read: both domains' samples, and the labels of the source's rows."""
 
@@ -76,38 +88,45 @@ class TrainingData:
         distributed.check_share(self.target_batch, "target")
         self.steps = steps_per_epoch(self.epoch_size, self.source_batch)
 
-    def _read(self, domain: Domain, index: Tensor, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Augmented, standardised batches of the training rows at index [steps, B], each with its index; of
-        each batch this process's share."""
+    def source_plan(self, epoch: int) -> Plan:
+        """Every source row once, or as many of each class as `train.balance` says."""
+        order = epoch_batches(self.epoch_size, self.source_batch, self.seed, epoch)
+        if self.balance is not None:
+            order = balanced_rows(self.labels.cpu(), self.balance, self.seed, epoch)[order]
+        return self._plan(self.source, order, epoch)
+
+    def target_plan(self, epoch: int) -> Plan:
+        """As many batches of the target as the source has."""
+        order = stream_batches(self.target_size, self.target_batch, self.steps, self.seed, epoch)
+        return self._plan(self.target, order, epoch)
+
+    def _plan(self, domain: Domain, index: Tensor, epoch: int) -> Plan:
+        """For an index [steps, B] into the training rows; of each batch this process's share."""
         drawn = None
         if self.augmentation is not None:
             drawn = self.augmentation.draw(index.shape, self.seed, domain.name, epoch)
             drawn = distributed.share(drawn).to(domain.device)
         index = distributed.share(index)
-        positions = index.to(domain.device)
-        plan = torch.from_numpy(domain.split.train)[index]
-        for step, x in enumerate(domain.rows.batches(plan)):
-            if self.augmentation is not None and drawn is not None:
-                x = self.augmentation.apply(x, drawn[step])
-            yield domain.standardize(x), positions[step]
+        return Plan(torch.from_numpy(domain.split.train)[index], index.to(domain.device), drawn)
+
+    def images(self, domain: Domain, plan: Plan) -> Iterator[Tensor]:
+        """The augmented images of each step [B, *shape], as they are stored."""
+        for step, x in enumerate(domain.rows.batches(plan.rows)):
+            if self.augmentation is not None and plan.drawn is not None:
+                x = self.augmentation.apply(x, plan.drawn[step])
+            yield x
 
     def batches(
         self, epoch: int, with_target: bool = True
     ) -> Generator[tuple[SourceBatch, TargetBatch], None, None]:
-        """The batches of an epoch (from 0): every source row once, or as many of each class as
-        `train.balance` says; as many batches of the target.
-
-        Without target its batches are empty, and the target is not read.
-        """
-        target = None
-        if with_target:
-            stream = stream_batches(self.target_size, self.target_batch, self.steps, self.seed, epoch)
-            target = self._read(self.target, stream, epoch)
-        order = epoch_batches(self.epoch_size, self.source_batch, self.seed, epoch)
-        if self.balance is not None:
-            order = balanced_rows(self.labels.cpu(), self.balance, self.seed, epoch)[order]
-        for x, index in self._read(self.source, order, epoch):
-            x_target, index_target = next(target) if target else (x[:0], index[:0])
+        """The batches of an epoch (from 0). Without target its batches are empty, and it is not read."""
+        source, target = self.source_plan(epoch), self.target_plan(epoch) if with_target else None
+        others = self.images(self.target, target) if target else None
+        for step, images in enumerate(self.images(self.source, source)):
+            x, index = self.source.standardize(images), source.index[step]
+            x_target, index_target = x[:0], index[:0]
+            if target is not None and others is not None:
+                x_target, index_target = self.target.standardize(next(others)), target.index[step]
             yield SourceBatch(x, self.labels[index], index), TargetBatch(x_target, index_target)
 
     def target_in_order(self) -> Iterator[TargetBatch]:
@@ -136,6 +155,11 @@ class Dataset:
         )
 
 
+def open_pair(pair: DomainPair, device: torch.device, memory_gb: float | None) -> tuple[Rows, Rows]:
+    """The rows of both domains, on the device if they fit (see `open_rows`)."""
+    return open_rows(pair.source, device, memory_gb), open_rows(pair.target, device, memory_gb)
+
+
 def prepare(
     pair: DomainPair,
     data: DataConfig,
@@ -144,11 +168,13 @@ def prepare(
     device: torch.device,
     constants: dict[str, Tensor] | None = None,
     split: Rule = "grouped",
+    opened: tuple[Rows, Rows] | None = None,
 ) -> Dataset:
     """Check a pair, split it, and fit the standardisation on its training rows.
 
     Args:
         constants: standardisation of another run, as state of `Dataset.standardizers`, to be used instead.
+        opened: rows of both domains on the device, as `open_pair` gives them, if several runs share them.
 
     Raises:
         DataError: the pair's data cannot be used (see `inspect_pair`, `split_pair`).
@@ -165,14 +191,15 @@ def prepare(
             "set another data.split_seed, or give more data"
         )
 
-    def ready(name: str, samples: Samples, split: Split) -> Domain:
+    def ready(name: str, samples: Samples, rows: Rows, split: Split) -> Domain:
         standardize = Standardize(inspected.info.shape)
         if constants is None:
             standardize.fit(samples.x, split.train)
-        return Domain(name, open_rows(samples, device, data.memory_gb), split, standardize.to(device))
+        return Domain(name, rows, split, standardize.to(device))
 
-    source = ready("source", pair.source, splits.source)
-    target = ready("target", pair.target, splits.target)
+    source_rows, target_rows = opened or open_pair(pair, device, data.memory_gb)
+    source = ready("source", pair.source, source_rows, splits.source)
+    target = ready("target", pair.target, target_rows, splits.target)
     dataset = Dataset(
         pair=pair,
         info=inspected.info,

@@ -1,7 +1,8 @@
 """A run from configuration to result: what `datk run` and `datk.run` do."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -11,21 +12,17 @@ from typing import Any
 import torch
 
 from datk import __version__, distributed
-from datk.batchnorm import sync_batch_norm
 from datk.config import Experiment, resolve
-from datk.data import Dataset, prepare
-from datk.devices import describe_device, resolve_device, reusing_memory
-from datk.errors import RunError
-from datk.evaluate import evaluate
+from datk.data import open_pair
+from datk.devices import resolve_device, reusing_memory
+from datk.errors import ConfigError, RunError
 from datk.files import write_json
-from datk.hooks import Hooks
 from datk.interfaces import DomainPair
-from datk.objective import Objective
-from datk.report import FileReporter, Reporter, Reporters
+from datk.report import Reporter
 from datk.rng import reproducible
-from datk.runs import RunFolder, RunResult, WatchedFolder, weights_checksum
-from datk.train import Trainer
-from datk.transfer import initialize, load_initial
+from datk.runs import RunFolder, RunResult, WatchedFolder
+from datk.session import opened
+from datk.together import fit_together
 
 
 def run(
@@ -119,106 +116,37 @@ def execute(
     Raises:
         DatkError: the data, the folder or the device cannot be used, or training failed.
     """
-    config = experiment.config
-    record = config.model_dump(mode="json")
-    device = resolve_device(distributed.own_device(config.device))
-    folder = RunFolder(out) if distributed.leads() else WatchedFolder(out)
-    folder.check(record, resume=resume, force=force)
+    device = resolve_device(distributed.own_device(experiment.config.device))
+    folder = _checked(experiment, out, resume=resume, force=force)
     distributed.wait()  # nobody writes into the folder before all have looked
     if resume and (done := folder.result()):
         for reporter in reporters:
             reporter.note(f"{out} is complete already")
         return done
-    initial = load_initial(config.init) if config.init is not None else None
     if pair is None:
         pair = experiment.pair.cls(experiment.pair.config)
+    with (
+        _computing(device, experiment),
+        opened(experiment, folder, pair, device, reporters, force=force) as session,
+    ):
+        return session.finish(session.trainer.fit())
+
+
+def _checked(experiment: Experiment, out: Path, *, resume: bool, force: bool) -> RunFolder:
+    folder = RunFolder(out) if distributed.leads() else WatchedFolder(out)
+    folder.check(experiment.config.model_dump(mode="json"), resume=resume, force=force)
+    return folder
+
+
+@contextmanager
+def _computing(device: torch.device, experiment: Experiment) -> Iterator[None]:
+    """How kernels are chosen and memory is held during a run."""
     try:
-        with reproducible(device, config.train.deterministic), reusing_memory(device):
-            inherited = (
-                initial.standardizers if initial and config.init_normalization == "inherited" else None
-            )
-            data = prepare(pair, config.data, config.train, config.seed, device, inherited, config.split)
-            training = data.training
-            objective = Objective(
-                experiment, data.info, training.source_size, training.target_size, config.seed
-            )
-            if initial is not None:
-                initialize(objective, initial)
-            objective.place(device, config.train.memory_format)
-            if distributed.size() > 1:
-                distributed.demand_same(f"{record} {data.checksum}", "configuration and data")
-                if config.train.sync_batch_norm:
-                    sync_batch_norm(objective)
-            with folder.locked():
-                folder.open(record, force=force)
-                folder.write_record(data.splits.arrays(), data.checksum, device)
-                distributed.wait()  # for the one that writes
-                report = Reporters([FileReporter(out / "log.txt"), *reporters] if distributed.leads() else [])
-                return _train_and_evaluate(experiment, data, objective, folder, report)
+        with reproducible(device, experiment.config.train.deterministic), reusing_memory(device):
+            yield
     except torch.cuda.OutOfMemoryError as error:
-        raise RunError(f"out of memory on {device}; lower train.batch_size or data.memory_gb") from error
-
-
-def _train_and_evaluate(
-    experiment: Experiment, data: Dataset, objective: Objective, folder: RunFolder, report: Reporters
-) -> RunResult:
-    config = experiment.config
-    hooks = Hooks()
-    hooks.notify("run_started", folder=folder.path, config=config.model_dump(mode="json"))
-    steps = config.train.epochs * data.training.steps
-    report.tell("started", _title(experiment), config.train.epochs, steps)
-    try:
-        notes = [*data.pair.notes, *data.splits.notes]
-        for note in notes:
-            report.tell("note", note)
-        trainer = Trainer(
-            objective,
-            data.standardizers,
-            data.training,
-            config.train,
-            config.seed,
-            folder,
-            report,
-            lambda record: hooks.notify("epoch_ended", folder=folder.path, record=record),
-        )
-        fit = trainer.fit()
-        weights = trainer.load_selected()
-        metrics = evaluate(objective.backbone, data)
-        hooks.notify("evaluated", folder=folder.path, metrics=metrics)
-        if not metrics["target"]:
-            notes.append("the target has no labels: nothing on the target could be scored")
-            report.tell("note", notes[-1])
-    finally:
-        report.tell("stopped")
-    result = folder.finish(
-        RunResult(
-            datk=__version__,
-            pair=experiment.pair.label,
-            backbone=experiment.backbone.label,
-            align=",".join(chosen.label for chosen in experiment.align),
-            reg=[chosen.label for chosen in experiment.reg],
-            seed=config.seed,
-            split=data.splits.rule,
-            selected_by=config.train.select,
-            uses_target_labels=False,
-            epochs=fit.epochs,
-            selected_epoch=fit.selected_epoch,
-            seconds=round(fit.seconds, 3),
-            seconds_per_epoch=round(fit.seconds / fit.epochs, 4),
-            device=describe_device(trainer.device),
-            weights_sha256=weights_checksum(weights),
-            data_sha256=data.checksum,
-            metrics=metrics,
-            notes=notes,
-        )
-    )
-    hooks.notify("run_finished", folder=folder.path, result=result.model_dump(mode="json"))
-    return result
-
-
-def _title(experiment: Experiment) -> str:
-    terms = " + ".join(chosen.label for chosen in (*experiment.align, *experiment.reg))
-    return f"{experiment.pair.label}: {experiment.backbone.label} with {terms}, seed {experiment.config.seed}"
+        advice = "lower train.batch_size or data.memory_gb"
+        raise RunError(f"out of memory on {device}; {advice}") from error
 
 
 def execute_seeds(
@@ -230,22 +158,59 @@ def execute_seeds(
     force: bool = False,
     reporters: Sequence[Reporter] = (),
 ) -> list[RunResult]:
-    """One run per seed in `out`/seed-N, and their means in `out`/summary.json. Raises as `execute`."""
+    """One run per seed in `out`/seed-N, and their means in `out`/summary.json; with `train.together` all are
+    trained as one program. Raises as `execute`."""
     runs = {
         out / f"seed-{seed}": replace(experiment, config=experiment.config.model_copy(update={"seed": seed}))
         for seed in seeds
     }
+    together = experiment.config.train.together
+    if together and distributed.size() > 1:
+        raise ConfigError("train.together is for one process; start it without torchrun")
     for folder, one in runs.items():
-        RunFolder(folder).check(one.config.model_dump(mode="json"), resume=resume, force=force)
+        _checked(one, folder, resume=resume, force=force)
     pair = experiment.pair.cls(experiment.pair.config)
-    results = [
-        execute(one, folder, resume=resume, force=force, reporters=reporters, pair=pair)
-        for folder, one in runs.items()
-    ]
+    if together:
+        results = _execute_together(runs, pair, resume=resume, force=force, reporters=reporters)
+    else:
+        results = [
+            execute(one, folder, resume=resume, force=force, reporters=reporters, pair=pair)
+            for folder, one in runs.items()
+        ]
     summary = {"datk": __version__, "seeds": list(seeds), "metrics": summarize(results)}
     if distributed.leads():
         write_json(out / "summary.json", summary)
     return results
+
+
+def _execute_together(
+    runs: Mapping[Path, Experiment],
+    pair: DomainPair,
+    *,
+    resume: bool,
+    force: bool,
+    reporters: Sequence[Reporter],
+) -> list[RunResult]:
+    """Those that are complete are left as they are. The first of the others is shown while it goes on."""
+    results = {path: done for path in runs if resume and (done := RunFolder(path).result())}
+    rest = {path: one for path, one in runs.items() if path not in results}
+    if rest:
+        first = next(iter(rest.values()))
+        device = resolve_device(first.config.device)
+        rows = open_pair(pair, device, first.config.data.memory_gb)
+        with _computing(device, first), ExitStack() as stack:
+            sessions = []
+            for path, one in rest.items():
+                beside = [other.config.seed for other in rest.values() if other is not one]
+                shown = reporters if one is first else ()
+                opening = opened(
+                    one, RunFolder(path), pair, device, shown, force=force, rows=rows, beside=beside
+                )
+                sessions.append(stack.enter_context(opening))
+            fits = fit_together([session.trainer for session in sessions])
+            for path, session, fit in zip(rest, sessions, fits, strict=True):
+                results[path] = session.finish(fit)
+    return [results[path] for path in runs]
 
 
 def summarize(results: Sequence[RunResult]) -> dict[str, dict[str, dict[str, dict[str, float | None]]]]:

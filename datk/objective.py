@@ -1,7 +1,7 @@
 """Backbone and loss terms as one module: from two batches to the terms of the loss."""
 
-from collections.abc import Iterable
-from typing import Any, cast
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +28,47 @@ from datk.nn import ramp
 from datk.rng import seed_defaults
 
 CLASSIFICATION = "classification"
-OWNERS = ("trunk", "head", "terms")
+Owner = Literal["trunk", "head", "terms"]
 """Whose parameters a phase may update."""
+BACKBONE: tuple[Owner, ...] = ("trunk", "head")
+
+
+class Passed(NamedTuple):
+    """What the network gives for the joined batch, source first; float32."""
+
+    layers: dict[str, Tensor]
+    logits: Tensor
+
+
+class Terms(nn.ModuleDict):
+    """The loss terms, each by its name as a module."""
+
+    def __init__(self, modules: dict[str, LossTerm], labels: Sequence[str]) -> None:
+        super().__init__(modules)
+        self.by_label: dict[str, LossTerm] = dict(zip(labels, modules.values(), strict=True))
+
+    def forward(
+        self, source: SourceView, target: TargetView, progress: Tensor, phase: Phase
+    ) -> dict[str, Tensor]:
+        """The weighted terms of the loss, 0-d each, by label; their sum is what the phase minimises."""
+        terms = {
+            label: term
+            for label, term in self.by_label.items()
+            if phase.regularized or isinstance(term, AlignmentLoss)
+        }
+        own = whole = (source, target)
+        if any(term.over_batch for term in terms.values()):
+            whole = distributed.everyones(*own)
+        step = Step(progress, phase.name)
+        values = {}
+        if phase.supervised:
+            values[CLASSIFICATION] = F.cross_entropy(source.logits, source.labels)
+        for label, term in terms.items():
+            value = term(*(whole if term.over_batch else own), step)
+            if value.ndim != 0:
+                raise PluginError(f"loss term '{label}' gives shape {list(value.shape)}, not one number")
+            values[label] = term.config.weight * ramp(term.config.ramp, progress) * value
+        return values
 
 
 class Objective(nn.Module):
@@ -48,10 +87,9 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
 
-        def build(chosen: Component, argument: PairInfo | ModelInfo) -> nn.Module:
+        def build(chosen: Component, argument: PairInfo | ModelInfo) -> Any:
             seed_defaults(torch.device("cpu"), seed, "init", chosen.plugin.kind, chosen.label)
-            module: nn.Module = chosen.cls(chosen.config, argument)
-            return module
+            return chosen.cls(chosen.config, argument)
 
         with torch.random.fork_rng(devices=[]):
             backbone = build(experiment.backbone, pair)
@@ -59,11 +97,8 @@ class Objective(nn.Module):
             self.backbone = backbone
             model = ModelInfo(pair.classes, _layer_shapes(backbone, pair.shape), source_size, target_size)
             chosen_terms = (*experiment.align, *experiment.reg)
-            self.terms = nn.ModuleDict({_key(chosen): build(chosen, model) for chosen in chosen_terms})
-        self.losses: dict[str, LossTerm] = {
-            c.label: cast(LossTerm, self.terms[_key(c)]) for c in chosen_terms
-        }
-        """The terms by name."""
+            terms = {chosen.label.replace(".", "_"): build(chosen, model) for chosen in chosen_terms}
+        self.terms = Terms(terms, [chosen.label for chosen in chosen_terms])
         self.phases = _phases(self.losses.values())
         self.precision: torch.dtype = getattr(torch, experiment.config.train.precision)
         check_groups(experiment.backbone.label, backbone)
@@ -71,21 +106,21 @@ class Objective(nn.Module):
             check_groups(name, term)
 
     @property
+    def losses(self) -> dict[str, LossTerm]:
+        """The terms by label."""
+        return self.terms.by_label
+
+    @property
     def needs_target(self) -> bool:
         """Whether any term looks at the target."""
         return any(term.needs_target for term in self.losses.values())
 
-    @property
-    def over_batch(self) -> bool:
-        """Whether any term needs the whole batch at once."""
-        return any(term.over_batch for term in self.losses.values())
-
-    def groups(self) -> list[tuple[str, ParamGroup]]:
-        """All parameter groups with their owner: trunk, head or terms."""
+    def groups(self) -> list[tuple[Owner, ParamGroup]]:
+        """All parameter groups with their owner."""
         head = {id(p) for p in self.backbone.head.parameters()}
-        groups = []
+        groups: list[tuple[Owner, ParamGroup]] = []
         for group in self.backbone.param_groups():
-            for owner in ("trunk", "head"):
+            for owner in BACKBONE:
                 params = [p for p in group.params if (id(p) in head) == (owner == "head")]
                 if params:
                     groups.append((owner, ParamGroup(params, group.lr_mult, group.weight_decay)))
@@ -101,56 +136,44 @@ class Objective(nn.Module):
             if last and parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
-    def views(self, source: SourceBatch, target: TargetBatch) -> tuple[SourceView, TargetView]:
+    def passed(self, source: SourceBatch, target: TargetBatch) -> Passed:
         """One forward pass over the joined batch, so that batch normalisation sees both domains at once."""
-        n = len(source.x)
         x = torch.cat([source.x, target.x])
         with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
             layers = self.backbone.embed(x)
-            logits = self.backbone.head(layers["features"]).float()
-        layers = {name: layer.float() for name, layer in layers.items()}
-        shared: dict[Any, Tensor] = {("joined", name): layer for name, layer in layers.items()}
-        return (
-            SourceView(
-                x=source.x,
-                index=source.index,
-                features=layers["features"][:n],
-                logits=logits[:n],
-                layers={name: layer[:n] for name, layer in layers.items()},
-                shared=shared,
-                labels=source.y,
-            ),
-            TargetView(
-                x=target.x,
-                index=target.index,
-                features=layers["features"][n:],
-                logits=logits[n:],
-                layers={name: layer[n:] for name, layer in layers.items()},
-                shared=shared,
-            ),
-        )
+            logits = self.backbone.head(layers["features"])
+        return Passed({name: layer.float() for name, layer in layers.items()}, logits.float())
 
     def forward(
         self, source: SourceBatch, target: TargetBatch, progress: Tensor, phase: Phase
     ) -> dict[str, Tensor]:
-        """The weighted terms of the loss, 0-d each, by name; their sum is what the phase minimises."""
-        own = self.views(source, target)
-        whole = distributed.everyones(*own) if self.over_batch else own
-        step = Step(progress, phase.name)
-        values = {}
-        if phase.supervised:
-            values[CLASSIFICATION] = F.cross_entropy(own[0].logits, own[0].labels)
-        for name, term in self.losses.items():
-            if phase.regularized or isinstance(term, AlignmentLoss):
-                value = term(*(whole if term.over_batch else own), step)
-                if value.ndim != 0:
-                    raise PluginError(f"loss term '{name}' gives shape {list(value.shape)}, not one number")
-                values[name] = term.config.weight * ramp(term.config.ramp, progress) * value
-        return values
+        """The weighted terms of the loss, 0-d each, by label; their sum is what the phase minimises."""
+        terms: dict[str, Tensor] = self.terms(
+            *views(source, target, self.passed(source, target)), progress, phase
+        )
+        return terms
 
 
-def _key(chosen: Component) -> str:
-    return chosen.label.replace(".", "_")
+def views(source: SourceBatch, target: TargetBatch, passed: Passed) -> tuple[SourceView, TargetView]:
+    """What the terms see of a joint pass: the rows of either domain."""
+    n = len(source.x)
+    shared: dict[Any, Tensor] = {("joined", name): layer for name, layer in passed.layers.items()}
+
+    def of(batch: SourceBatch | TargetBatch, rows: slice) -> dict[str, Any]:
+        layers = {name: layer[rows] for name, layer in passed.layers.items()}
+        return {
+            "x": batch.x,
+            "index": batch.index,
+            "features": layers["features"],
+            "logits": passed.logits[rows],
+            "layers": layers,
+            "shared": shared,
+        }
+
+    return (
+        SourceView(**of(source, slice(None, n)), labels=source.y),
+        TargetView(**of(target, slice(n, None))),
+    )
 
 
 def _layer_shapes(backbone: Backbone, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
@@ -172,9 +195,9 @@ def _phases(terms: Iterable[LossTerm]) -> tuple[Phase, ...]:
         raise PluginError(f"{names} both define phases of training; use one of them at a time")
     phases = special[0].phases if special else default
     for phase in phases:
-        if phase.repeat < 1 or not phase.updates or not set(phase.updates) <= set(OWNERS):
+        if phase.repeat < 1 or not phase.updates or not set(phase.updates) <= set(get_args(Owner)):
             raise PluginError(
-                f"phase '{phase.name}' must update some of {', '.join(OWNERS)} and run once at least"
+                f"phase '{phase.name}' must update some of {', '.join(get_args(Owner))} and run once at least"
             )
     if len({phase.name for phase in phases}) < len(phases) or not phases:
         raise PluginError(f"{type(special[0]).__name__}: phases must be one or more with different names")

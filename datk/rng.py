@@ -44,6 +44,19 @@ def seed_defaults(device: torch.device, seed: int, *names: str | int) -> None:
         torch.mps.manual_seed(derived)
 
 
+def default_state(device: torch.device) -> torch.Tensor:
+    """The state of the generator that dropout on a device draws from."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def restore_state(device: torch.device, state: torch.Tensor) -> None:
+    """Put back what `default_state` gave."""
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
+
+
 @contextmanager
 def reproducible(device: torch.device, deterministic: bool) -> Iterator[None]:
     """Use deterministic kernels if asked to; in the end restore the caller's random state and settings."""

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,7 +16,6 @@ from datk.config import TrainConfig
 from datk.data import TrainingData
 from datk.errors import RunError
 from datk.inference import predict
-from datk.interfaces import SourceBatch, TargetBatch
 from datk.objective import Objective
 from datk.report import Reporters
 from datk.rng import seed_defaults
@@ -33,6 +32,8 @@ class Fit:
     epochs: int
     selected_epoch: int
     seconds: float
+    together: tuple[int, ...] = ()
+    """Seeds that were trained as one program, this one among them, if there were several."""
 
 
 class Trainer:
@@ -74,22 +75,19 @@ class Trainer:
         """Epochs that are done."""
         self.written_at = time.monotonic()
         self.seconds = 0.0
+        self.together: tuple[int, ...] = ()
 
     def fit(self) -> Fit:
         """Train to the last epoch or until patience is out. Raises `RunError` if a loss is not finite."""
         self.begin()
         try:
             while self.goes_on:
-                self.start_epoch()
-                with closing(self.batches()) as batches:
-                    for source, target in batches:
-                        self.end_step(self.update(self.step, source, target))
-                self.end_epoch()
+                self.train_epoch()
         finally:
             self.write_checkpoints()
         return self.end()
 
-    # --- the parts of `fit`, for training that interleaves several runs
+    # --- the parts of `fit`, for what trains several seeds at once
 
     def begin(self) -> None:
         """Let the terms prepare, and take up the last checkpoint if there is one."""
@@ -105,6 +103,14 @@ class Trainer:
         """Whether there is another epoch to train."""
         return self.epoch < self.config.epochs and not self._patience_is_out
 
+    def train_epoch(self) -> None:
+        """One more epoch."""
+        self.start_epoch()
+        with closing(self.data.batches(self.epoch, self.objective.needs_target)) as batches:
+            for source, target in batches:
+                self.end_step(self.update(self.step, source, target))
+        self.end_epoch()
+
     def start_epoch(self) -> None:
         """Seed what the epoch draws, and let the terms look at the target."""
         self.started = time.perf_counter()
@@ -117,10 +123,6 @@ class Trainer:
         if not distributed.leads():  # other rows, other draws
             seed_defaults(self.device, self.seed, "train", self.epoch, distributed.rank())
         self.objective.train()
-
-    def batches(self) -> Generator[tuple[SourceBatch, TargetBatch], None, None]:
-        """The batches of the epoch."""
-        return self.data.batches(self.epoch, self.objective.needs_target)
 
     def end_step(self, losses: list[Losses]) -> None:
         """Keep the terms of a step that was done; log them if it is time."""
@@ -164,7 +166,7 @@ class Trainer:
         if self.epoch < self.config.epochs:
             patience, rule = self.config.patience, self.selection.rule
             self.report.tell("note", f"stopped early: {patience} epochs without a better {rule}")
-        return Fit(self.epoch, self.selection.epoch, self.seconds)
+        return Fit(self.epoch, self.selection.epoch, self.seconds, self.together)
 
     # --- details
 

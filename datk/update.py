@@ -1,7 +1,7 @@
 """What a step does to the parameters: loss, gradient and optimiser, phase by phase."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,28 @@ from datk import distributed
 from datk.config import TrainConfig
 from datk.errors import PluginError
 from datk.graphs import GraphedRun
-from datk.interfaces import Phase, SourceBatch, TargetBatch
-from datk.objective import Objective
+from datk.interfaces import ParamGroup, Phase, SourceBatch, TargetBatch
+from datk.objective import Owner
 from datk.schedules import schedule
 from datk.trace import Losses
+
+
+class Trained(Protocol):
+    """What can be trained: an objective, or several as one."""
+
+    phases: tuple[Phase, ...]
+
+    def __call__(self, *inputs: Any) -> Any:
+        """The terms of the loss of two batches at a progress in a phase, which minimises their sum."""
+
+    def groups(self) -> list[tuple[Owner, ParamGroup]]:
+        """All parameters with their owner."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """All parameters."""
+
+    def buffers(self) -> Iterator[Tensor]:
+        """What a step changes beside them."""
 
 
 class Update:
@@ -28,7 +46,7 @@ class Update:
 
     def __init__(
         self,
-        objective: Objective,
+        objective: Trained,
         config: TrainConfig,
         steps_per_epoch: int,
         note: Callable[[str], None] = lambda text: None,
@@ -117,7 +135,7 @@ class Update:
         self.scaler.load_state_dict(state["scaler"])
 
 
-def _optimizer(objective: Objective, config: TrainConfig, on_device: bool) -> torch.optim.Adam:
+def _optimizer(objective: Trained, config: TrainConfig, on_device: bool) -> torch.optim.Adam:
     """Adam over all groups, each with its factor on the learning rate, which may be kept on the device."""
     device = next(objective.parameters()).device
     optimizer = torch.optim.Adam(
@@ -142,7 +160,7 @@ def _optimizer(objective: Objective, config: TrainConfig, on_device: bool) -> to
     return optimizer
 
 
-def _params_of(objective: Objective) -> dict[Phase, list[nn.Parameter]]:
+def _params_of(objective: Trained) -> dict[Phase, list[nn.Parameter]]:
     """The parameters that each phase updates."""
     params_of = {
         phase: [

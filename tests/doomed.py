@@ -1,8 +1,8 @@
 """Runs that are killed: one process that forks a child for each request, so that all is imported once.
 
 Reads lines of JSON from its input, {"run": arguments of datk.run, "kill": [event, number] or null} or
-{"cli": arguments of datk}; after each it writes the signal or the exit code that ended the child. The child
-is killed with SIGKILL
+{"cli": arguments of datk, "kill": ...}; after each it writes the signal or the exit code that ended the
+child. The child is killed with SIGKILL
 
 - at a `step` or after an `epoch`, as reporters are told of it;
 - at `setup`, that is before anything is trained;
@@ -76,15 +76,15 @@ def doom_writes(when, name, number):
 
 def child(request):
     sys.stdout = sys.stderr  # the output is for the answers
-    if "cli" in request:
-        cli.main(request["cli"])
-        return
-    event, number = request["kill"] or ("", 0)
+    event, number = request.get("kill") or ("", 0)
     when, _, name = event.partition(" ")
     if event == "setup":
         doom_setup()
     elif name:
         doom_writes(when, name, number)
+    if "cli" in request:
+        cli.main(request["cli"])
+        return
     original = datk.experiment.execute
 
     def execute(*arguments, **options):

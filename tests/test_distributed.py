@@ -229,6 +229,13 @@ def test_what_is_wrong_for_all_is_said_by_all(ranks, tmp_path, options, message)
         assert message in text
 
 
+def test_seeds_together_are_for_one_process(ranks, tmp_path):
+    words = arguments(tmp_path / "run", "--seed", "0,1", **{"train.together": "true"})
+    codes, said = ranks(tmp_path, words)
+    assert codes == [2, 2]
+    assert "train.together is for one process; start it without torchrun" in said[0]
+
+
 def test_more_ranks_than_rows_of_a_batch(ranks, tmp_path):
     codes, said = ranks(tmp_path, arguments(tmp_path / "run", **{"train.batch_size": 2}), ranks=3)
     assert codes == [2, 2, 2]

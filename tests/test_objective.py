@@ -11,7 +11,7 @@ from datk.config import resolve
 from datk.errors import PluginError
 from datk.interfaces import AlignmentLoss, PairInfo, Phase, SourceBatch, TargetBatch
 from datk.nn import joined
-from datk.objective import Objective
+from datk.objective import Objective, views
 
 TOYS = f"{Path(__file__).with_name('toys.py')}:"
 PAIR = PairInfo((6,), ("a", "b", "c"))
@@ -63,7 +63,7 @@ def test_building_draws_nothing_from_the_callers_generator():
 def test_views_are_those_of_one_joint_pass():
     model = objective()
     source, target = batches()
-    source_view, target_view = model.views(source, target)
+    source_view, target_view = views(source, target, model.passed(source, target))
     joint = model.backbone.embed(torch.cat([source.x, target.x]))
     assert set(source_view.layers) == {"hidden1", "hidden2", "features"}
     for name, layer in joint.items():

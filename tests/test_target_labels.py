@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import datk
-from datk import experiment, interfaces, plugins
+from datk import interfaces, plugins, session
 from datk.data import Dataset, TrainingData
 from datk.interfaces import DomainPair, Phase, SourceBatch, SourceView, TargetBatch, TargetView
 from datk.train import Trainer
@@ -128,12 +128,12 @@ def caught(monkeypatch, tmp_path):
             super().__init__(*arguments)
             found["trainer"] = self
 
-    def prepared(*arguments, original=experiment.prepare):
+    def prepared(*arguments, original=session.prepare):
         found["dataset"] = original(*arguments)
         return found["dataset"]
 
-    monkeypatch.setattr(experiment, "Trainer", Spy)
-    monkeypatch.setattr(experiment, "prepare", prepared)
+    monkeypatch.setattr(session, "Trainer", Spy)
+    monkeypatch.setattr(session, "prepare", prepared)
     datk.run(
         pair={"name": TOYS + "Toy", "permute_answers": 5},
         backbone="mlp",

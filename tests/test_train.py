@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import datk
-from datk import experiment, plugins
+from datk import plugins, session
 from datk.config import resolve
 from datk.data import prepare
 from datk.errors import PluginError, RunError
@@ -337,7 +337,7 @@ def test_memory_that_runs_out_is_told(tmp_path, monkeypatch):
     def full(*_, **__):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(experiment, "prepare", full)
+    monkeypatch.setattr(session, "prepare", full)
     with pytest.raises(RunError, match=r"out of memory on cpu; lower train.batch_size or data.memory_gb"):
         run(tmp_path)
 

@@ -14,7 +14,7 @@ from datk.rng import reproducible
 
 ROWS = (
     "step", "naive_step", "mmd", "coral", "epoch", "methods", "memory", "batch_size", "start", "inference",
-    "loading", "options",
+    "loading", "together", "options",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.speed.harness import Setting
 from datk.config import Experiment, resolve
-from datk.data import Dataset, prepare
+from datk.data import open_pair, prepare
 from datk.interfaces import DomainPair, PairInfo, Samples, SourceBatch, TargetBatch
 from datk.objective import Objective
 from datk.report import Reporter, Reporters
@@ -78,52 +78,46 @@ class Step:
 
 
 class Run:
-    """A run up to the point where it trains; `epoch` trains one more epoch."""
+    """A run up to the point where it trains; `epoch` trains one more epoch.
 
-    def __init__(self, method: Mapping[str, Any], setting: Setting, rows: int, **train: Any) -> None:
+    Args:
+        beside: another run of the same data, whose rows on the device it shares.
+    """
+
+    def __init__(
+        self,
+        method: Mapping[str, Any],
+        setting: Setting,
+        rows: int,
+        seed: int = 0,
+        beside: "Run | None" = None,
+        **train: Any,
+    ) -> None:
         self.folder = tempfile.TemporaryDirectory()
         chosen = experiment(method, epochs=1000, patience=0, **train)
-        self.data = noise(rows, chosen, setting)
+        config = chosen.config
+        self.pair = beside.pair if beside else Noise(rows)
+        self.rows = beside.rows if beside else open_pair(self.pair, setting.device, config.data.memory_gb)
+        self.data = prepare(self.pair, config.data, config.train, seed, setting.device, opened=self.rows)
         training = self.data.training
-        objective = Objective(chosen, self.data.info, training.source_size, training.target_size, seed=0)
-        objective.place(setting.device, chosen.config.train.memory_format)
+        objective = Objective(chosen, self.data.info, training.source_size, training.target_size, seed)
+        objective.place(setting.device, config.train.memory_format)
         folder = RunFolder(Path(self.folder.name))
         folder.open({})
-        self.trainer = Trainer(
-            objective,
-            self.data.standardizers,
-            training,
-            chosen.config.train,
-            0,
-            folder,
-            Reporters([Reporter()]),
-        )
+        report = Reporters([Reporter()])
+        standardizers = self.data.standardizers
+        self.trainer = Trainer(objective, standardizers, training, config.train, seed, folder, report)
         self.trainer.begin()
 
     def epoch(self) -> None:
         """All of it: loading, training, logging, validation, checkpoints as often as a run writes them."""
-        trainer = self.trainer
-        trainer.start_epoch()
-        for source, target in trainer.batches():
-            trainer.end_step(trainer.update(trainer.step, source, target))
-        trainer.end_epoch()
+        self.trainer.train_epoch()
 
     def bare(self) -> None:
         """As many steps on one and the same batch."""
         trainer = self.trainer
         trainer.objective.train()
         if not hasattr(self, "batch"):
-            self.batch = next(iter(trainer.batches()))
+            self.batch = next(trainer.data.batches(0))
         for _ in range(trainer.data.steps):
             trainer.update(0, *self.batch)
-
-
-_PAIRS: dict[int, Noise] = {}
-
-
-def noise(rows: int, chosen: Experiment, setting: Setting) -> Dataset:
-    """The data of a run, made once."""
-    if rows not in _PAIRS:
-        _PAIRS.clear()
-        _PAIRS[rows] = Noise(rows)
-    return prepare(_PAIRS[rows], chosen.config.data, chosen.config.train, 0, setting.device)

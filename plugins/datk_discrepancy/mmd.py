@@ -38,7 +38,7 @@ class _KernelSum(torch.autograd.Function):
         rates = -0.5 / bandwidths
         weights = torch.stack([torch.ones_like(rates), rates])
         pairs = torch.split(distances.flatten(), max(1, AT_ONCE // len(rates)))
-        kernels = ((rates[:, None] * some).clamp_(min=LOWEST_EXPONENT).exp_() for some in pairs)
+        kernels = ((rates[:, None] * some).clamp_min_(LOWEST_EXPONENT).exp_() for some in pairs)
         total, slope = torch.cat([weights @ some for some in kernels], dim=1)
         return total.view_as(distances), slope.view_as(distances)
 
@@ -70,7 +70,8 @@ def median_distance(distances: Tensor) -> Tensor:
     The lower of the two middle ones for an even number of pairs. At least the epsilon of the floating
     type, so that features that have all collapsed to one point can still be divided by it.
     """
-    pairs = distances.detach().clone().fill_diagonal_(torch.nan)
+    diagonal = torch.eye(len(distances), dtype=torch.bool, device=distances.device)
+    pairs = distances.detach().masked_fill(diagonal, torch.nan)
     return pairs.nanmedian().clamp_min(torch.finfo(distances.dtype).eps)
 
 
