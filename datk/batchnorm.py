@@ -10,25 +10,46 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from datk import distributed
 
 
-class _MeanOverRanks(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return distributed.mean(x)
+class _Normalize(torch.autograd.Function):
+    """(x - m) / s * weight + bias of [B, C, ...] by mean and deviation over the rows of all processes, each
+    of which has as many. Gives mean and variance, too, which have no gradient."""
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        return distributed.mean(grads[0])
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        own_mean, own_variance = torch.batch_norm_update_stats(x, None, None, 0.0)
+        mean = distributed.mean(own_mean)
+        variance = distributed.mean(own_variance + (own_mean - mean).square())
+        normalised = torch.batch_norm(x, weight, bias, mean, variance, False, 0.0, eps, False)
+        ctx.save_for_backward(x, weight, mean, (variance + eps).rsqrt())
+        ctx.eps = eps
+        ctx.mark_non_differentiable(mean, variance)
+        return normalised, mean, variance
 
-
-def _mean_over_ranks(x: Tensor) -> Tensor:
-    result: Tensor = _MeanOverRanks.apply(x)
-    return result
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, weight, mean, inverse = ctx.saved_tensors
+        dy = grads[0]
+        _, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            dy, x, weight, None, None, mean, inverse, True, ctx.eps, [False, True, True]
+        )
+        # dx = weight / s (dy - mean of dy - z (mean of dy z)) with the normalised z = (x - m) / s and means
+        # over the rows of all processes; that is a dy + b x + c.
+        rows = x.numel() // x.shape[1]
+        mean_dy, mean_dy_z = distributed.mean(torch.stack([of_bias, of_weight]) / rows)
+        a = weight * inverse
+        b = -a * mean_dy_z * inverse
+        c = -a * mean_dy - b * mean
+        shape = (-1, *[1] * (x.ndim - 2))
+        dx = torch.addcmul(torch.addcmul(c.view(shape), x, b.view(shape)), dy, a.view(shape))
+        return dx, of_weight, of_bias, None
 
 
 class SyncedBatchNorm(_BatchNorm):
     """Normalises by mean and variance over the equal shares of all processes, on any device.
 
-    torch's own SyncBatchNorm, which is faster, knows GPUs only.
+    torch's own SyncBatchNorm knows GPUs only.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -38,16 +59,12 @@ class SyncedBatchNorm(_BatchNorm):
         """Normalise [B, C, ...]; in evaluation mode by the running statistics, as ever."""
         if not self.training:
             return super().forward(input)
-        dims = [0, *range(2, input.ndim)]
-        shape = [1, -1, *[1] * (input.ndim - 2)]
-        mean = _mean_over_ranks(input.mean(dim=dims))
-        centred = input - mean.view(shape)
-        variance = _mean_over_ranks(centred.square().mean(dim=dims))
-        self._remember(mean.detach(), variance.detach(), input.numel() // input.shape[1] * distributed.size())
-        normalised = centred * (variance + self.eps).rsqrt().view(shape)
-        if self.affine:
-            normalised = normalised * self.weight.view(shape) + self.bias.view(shape)
-        return normalised
+        weight = input.new_ones(self.num_features) if self.weight is None else self.weight
+        bias = input.new_zeros(self.num_features) if self.bias is None else self.bias
+        normalised, mean, variance = _Normalize.apply(input, weight, bias, self.eps)
+        self._remember(mean, variance, input.numel() // input.shape[1] * distributed.size())
+        result: Tensor = normalised
+        return result
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:

@@ -1,6 +1,7 @@
 """Arrays in .npz, .npy and HDF5 files: opened read-only, read as late as possible, never unpickled."""
 
 import difflib
+import functools
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datk.errors import DataError, DatkError
+from datk.mapped import MappedRows, mapped_rows
 
 
 class StoredArray:
@@ -29,11 +31,19 @@ class StoredArray:
         Raises `DataError` where the file turns out to be damaged.
         """
         with _reading(self.name):
-            if isinstance(self._data, h5py.Dataset) and isinstance(rows, np.ndarray):
+            if not isinstance(rows, np.ndarray):
+                values = np.asarray(self._data[rows])
+            elif self._mapped is not None:
+                values = self._mapped[rows]
+            elif isinstance(self._data, h5py.Dataset):
                 values = _read_runs(self._data, rows)
             else:
                 values = np.asarray(self._data[rows])
             return values.astype(self.dtype, copy=False)
+
+    @functools.cached_property
+    def _mapped(self) -> MappedRows | None:
+        return mapped_rows(self._data) if isinstance(self._data, h5py.Dataset) else None
 
     def values(self) -> npt.NDArray[Any]:
         """The whole array; strings of any kind come as str. Raises `DataError` as reading rows does."""

@@ -9,12 +9,13 @@ import click
 import torch
 
 from benchmarks.speed.harness import Row, Setting, Spread, machine
+from benchmarks.speed.profile import write_profile
 from datk.devices import resolve_device
 from datk.rng import reproducible
 
 ROWS = (
     "step", "naive_step", "mmd", "coral", "epoch", "methods", "memory", "batch_size", "start", "inference",
-    "loading", "together", "options",
+    "loading", "together", "processes", "options",
 )  # fmt: skip
 
 
@@ -25,18 +26,33 @@ ROWS = (
 @click.option("--repeats", default=9, show_default=True, type=click.IntRange(min=1), help="Of each case.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--threads", default=os.cpu_count(), show_default=True, type=click.IntRange(min=1))
+@click.option(
+    "--profile", "folder", type=click.Path(file_okay=False), help="Write a profile of a step into a folder."
+)
 @click.option("--full", is_flag=True, help="Data of the paper's size; the default on a GPU.")
 def main(
-    rows: tuple[str, ...], every: bool, out: str | None, repeats: int, device: str, threads: int, full: bool
+    rows: tuple[str, ...],
+    every: bool,
+    out: str | None,
+    repeats: int,
+    device: str,
+    threads: int,
+    folder: str | None,
+    full: bool,
 ) -> None:
     """Measure how fast datk is, each ROW as ratios of cases that are timed in turn."""
-    if not rows and not every:
-        raise click.UsageError("name rows, or ask for --all of them")
+    if not (rows or every or folder):
+        raise click.UsageError("name rows, or ask for --all of them, or for a --profile")
     torch.set_num_threads(threads)
     where = resolve_device(device)
     setting = Setting(where, repeats, full or where.type == "cuda")
     found = machine(where)
     click.echo(f"{found['device']}, {found['threads']} threads, torch {found['versions']['torch']}")
+    if folder is not None:
+        with reproducible(where, deterministic=True):
+            click.echo(write_profile(Path(folder), setting))
+    if not (rows or every):
+        return
     click.echo(f"median of {repeats} repeats (smallest to largest)\n")
     measured: dict[str, list[dict[str, object]]] = {}
     with reproducible(where, deterministic=True):

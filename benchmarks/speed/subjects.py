@@ -14,7 +14,7 @@ from datk.config import Experiment, resolve
 from datk.data import open_pair, prepare
 from datk.interfaces import DomainPair, PairInfo, Samples, SourceBatch, TargetBatch
 from datk.objective import Objective
-from datk.report import Reporter, Reporters
+from datk.report import FileReporter, Reporters
 from datk.runs import RunFolder
 from datk.train import Trainer
 from datk.update import Update
@@ -69,7 +69,8 @@ class Step:
         objective = Objective(chosen, PairInfo(SHAPE, ("a", "b")), PAPER_ROWS, PAPER_ROWS, seed=0)
         objective.place(setting.device, chosen.config.train.memory_format)
         objective.train()
-        self.update = Update(objective, chosen.config.train, steps_per_epoch=85)
+        self.notes: list[str] = []
+        self.update = Update(objective, chosen.config.train, steps_per_epoch=85, note=self.notes.append)
         self.batches = batches(setting, batch)
 
     def __call__(self) -> Tensor:
@@ -104,7 +105,7 @@ class Run:
         objective.place(setting.device, config.train.memory_format)
         folder = RunFolder(Path(self.folder.name))
         folder.open({})
-        report = Reporters([Reporter()])
+        report = Reporters([FileReporter(folder.path / "log.txt")])
         standardizers = self.data.standardizers
         self.trainer = Trainer(objective, standardizers, training, config.train, seed, folder, report)
         self.trainer.begin()

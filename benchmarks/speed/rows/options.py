@@ -1,4 +1,7 @@
-"""What options of `train` do to a step: memory format, precision, compilation, graphs."""
+"""What options of `train` do to a step: memory format, precision, compilation, graphs.
+
+Their defaults are decided by these rows.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,15 +13,32 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "memory_format=contiguous": {"memory_format": "contiguous"},
     "memory_format=channels-last": {"memory_format": "channels-last"},
     "precision=bfloat16": {"precision": "bfloat16"},
+    "compile": {"compile": True},
+}
+ON_GPU: dict[str, dict[str, Any]] = {
+    "precision=float16": {"precision": "float16"},
+    "graphs": {"graphs": True},
+    "graphs and compile": {"graphs": True, "compile": True},
+    "graphs, channels-last and bfloat16": {
+        "graphs": True,
+        "memory_format": "channels-last",
+        "precision": "bfloat16",
+    },
 }
 
 
 def measure(setting: Setting) -> Iterator[Row]:
     """mmd + fisher,entropy, each option against the defaults."""
     method = METHODS["mmd + fisher,entropy"]
+    options = OPTIONS | (ON_GPU if setting.on_gpu else {})
     cases = {"defaults": Step(method, setting)}
-    cases |= {name: Step(method, setting, **train) for name, train in OPTIONS.items()}
-    times = interleaved(cases, setting, warm_up=5)
-    for name in OPTIONS:
-        yield Row(f"step with train.{name} over the defaults", ratio(times, name, "defaults"))
+    cases |= {name: Step(method, setting, **train) for name, train in options.items()}
+    times = interleaved(cases, setting, warm_up=6)
+    for name in options:
+        step = cases[name]
+        yield Row(
+            f"step with train.{name} over the defaults",
+            ratio(times, name, "defaults"),
+            note="; ".join(step.notes),
+        )
     yield Row("step with the defaults", spreads(times)["defaults"], unit="s")
