@@ -8,6 +8,8 @@ A whole alignment plugin, `energy.py`, usable at once with `--align ./energy.py:
     class Energy(AlignmentLoss):
         '''Energy distance between the two feature clouds (Szekely & Rizzo 2013).'''
 
+        over_batch = True  # no mean over rows
+
         def forward(self, source, target, step):
             between = torch.cdist(source.features, target.features).mean()
             within = torch.cdist(source.features, source.features).mean()

@@ -67,7 +67,8 @@ def reproducible(device: torch.device, deterministic: bool) -> Iterator[None]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.use_deterministic_algorithms(deterministic, warn_only=True)
+            # The same as use_deterministic_algorithms, which imports a compiler for more than a second.
+            torch.set_deterministic_debug_mode("warn" if deterministic else "default")
             torch.backends.cudnn.benchmark = not deterministic
             # Nothing here reads memory before writing it, and filling it first costs a sixth of a step.
             memory.fill_uninitialized_memory = False

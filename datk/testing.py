@@ -8,7 +8,9 @@ def test_my_loss_keeps_the_interface():
 """
 
 import copy
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -193,6 +195,7 @@ def _check_term(cls: type[LossTerm], config: Any) -> Iterator[tuple[str, Fault]]
         alone = term(views(6, 1)[0], views(6, 0)[1], step)
         yield "works without target rows", None if bool(torch.isfinite(alone)) else "it is not finite"
     yield "stays on the device", _leaves_the_device(term, step)
+    yield "is a mean over rows, or says over_batch = True", _is_no_mean(copy.deepcopy(term).eval(), step)
     other = cls(config, model)
     other.load_state_dict(term.state_dict())
     term.eval(), other.eval()
@@ -201,6 +204,28 @@ def _check_term(cls: type[LossTerm], config: Any) -> Iterator[tuple[str, Fault]]
         "its state can be saved and restored",
         None if again else "a copy with the same state gives another value",
     )
+
+
+@torch.no_grad()
+def _is_no_mean(term: LossTerm, step: Step) -> Fault:
+    """Compare the value with the mean of those of two halves, as two processes would have them."""
+    if term.over_batch:
+        return None
+
+    def value(of: slice) -> float:
+        def rows(view: Any) -> Any:
+            tensors = ["x", "index", "features", "logits", *(["labels"] if hasattr(view, "labels") else [])]
+            layers = {name: layer[of] for name, layer in view.layers.items()}
+            return replace(
+                view, **{name: getattr(view, name)[of] for name in tensors}, layers=layers, shared={}
+            )
+
+        return float(term(*map(rows, views(8, 8)), step))
+
+    whole, halves = value(slice(None)), (value(slice(4)) + value(slice(4, None))) / 2
+    if not math.isclose(whole, halves, rel_tol=1e-3, abs_tol=1e-5) and whole == value(slice(None)):
+        return f"it is {whole:.4g} of a batch and {halves:.4g} on average of its halves"
+    return None
 
 
 def _leaves_the_device(term: LossTerm, step: Step) -> Fault:

@@ -64,6 +64,13 @@ class Forgetful(AlignmentLoss):
         return []
 
 
+class Sum(AlignmentLoss):
+    """A sum over the batch that does not say so."""
+
+    def forward(self, source, target, step):
+        return source.features.sum()
+
+
 class Featureless(Backbone):
     """Returns its features under another name."""
 
@@ -81,6 +88,7 @@ class Featureless(Backbone):
         (ReadsValues, "stays on the device", "reads values"),
         (ReadsValues, "every option is documented", "knob"),
         (Vector, "gives a 0-d float32 tensor", "tensor("),
+        (Sum, "is a mean over rows, or says over_batch = True", "on average of its halves"),
         (Forgetful, "every parameter is in one group", "scale"),
         (Featureless, "embed gives features [B, D] on [3, 75, 75]", "features"),
         (int, "is a component", "no Backbone"),

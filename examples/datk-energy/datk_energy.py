@@ -28,6 +28,7 @@ class Energy(AlignmentLoss):
     """
 
     Config = EnergyConfig
+    over_batch = True
 
     def forward(self, source: SourceView, target: TargetView, step: Step) -> Tensor:
         """The energy distance of the features, 0-d."""
