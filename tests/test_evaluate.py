@@ -30,19 +30,6 @@ def prepared(**options):
     return Objective(chosen, data.info, 1, 1, 0).backbone, data
 
 
-def test_predictions_are_those_of_each_row_in_evaluation_mode():
-    backbone, data = prepared(target_rows=600)
-    backbone.train()
-    source = data.training.target
-    rows = np.arange(3, 600, 2)
-    logits = predict(backbone, source, rows)
-    assert not backbone.training
-    assert logits.shape == (len(rows), 2)
-    with torch.no_grad():
-        one_by_one = [backbone(x) for row in rows for x in source.in_order(np.array([row]))]
-    np.testing.assert_allclose(logits, torch.cat(one_by_one), atol=1e-5)
-
-
 def test_every_number_belongs_to_its_rows():
     backbone, data = prepared()
     found = evaluate(backbone, data)

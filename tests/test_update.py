@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from datk.config import resolve
 from datk.interfaces import PairInfo, SourceBatch, TargetBatch
@@ -95,6 +96,24 @@ def test_the_loss_is_scaled_in_float16_only():
         objective = Objective(chosen, PairInfo((6,), ("a", "b")), 10, 10, seed=0)
         update = Update(objective, chosen.config.train, steps_per_epoch=1)
         assert (update.state()["scaler"] != {}) == scaled
+
+
+class NothingIsRead(TorchDispatchMode):
+    """Refuses what brings a value from the device to Python, or a size that depends on values."""
+
+    READING = ("_local_scalar_dense", "nonzero", "unique", "masked_select", "equal", "is_nonzero")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert not any(word in func.name() for word in self.READING), func
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_step_reads_nothing_back(method):
+    with NothingIsRead():
+        losses(method, steps=2)
+    with pytest.raises(AssertionError, match="_local_scalar_dense"), NothingIsRead():
+        torch.ones(1).item()
 
 
 # --- compilation ---------------------------------------------------------------------------------------

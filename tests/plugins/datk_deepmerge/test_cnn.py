@@ -82,3 +82,21 @@ def test_every_parameter_is_trained_once():
     trained = [id(p) for group in network.param_groups() for p in group.params]
     assert sorted(trained) == sorted(id(p) for p in network.parameters())
     assert [group.lr_mult for group in network.param_groups()] == [1.0]
+
+
+def test_pooling_before_relu_changes_no_bit():
+    """Of features and gradients, where windows are negative throughout and where values are equal."""
+    network, paper = build(3, 19, 20), build(3, 19, 20)
+    for block in list(paper.trunk)[:3]:
+        block[2], block[3] = block[3], block[2]
+        assert isinstance(block[2], torch.nn.ReLU)
+    x = images((3, 19, 20), batch=5).round()
+    x[0] = 0.0
+    found, expected = network.embed(x)["features"], paper.embed(x)["features"]
+    assert torch.equal(found, expected)
+    assert (found == 0).any()
+    weights = torch.randn(found.shape)
+    for features in (found, expected):
+        (weights * features).sum().backward()
+    for mine, theirs in zip(network.trunk.parameters(), paper.trunk.parameters(), strict=True):
+        assert torch.equal(mine.grad, theirs.grad)
