@@ -1,6 +1,8 @@
 """A step as a CUDA graph: recorded once, then replayed without Python in between."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -34,9 +36,11 @@ class GraphedRun:
     def __call__(self, source: SourceBatch, target: TargetBatch) -> list[Losses]:
         """What the function gives for the batches."""
         self.calls += 1
-        if self.calls <= WARM_UP:
+        if self.calls < WARM_UP:
             return self._aside(source, target)
-        if self.calls == WARM_UP + 1:
+        if self.calls == WARM_UP:
+            return self._watched(source, target)
+        if self.calls == WARM_UP + 1 and not self.failed:
             self._record(source, target)
         if self.failed:
             return self.run(source, target)
@@ -45,14 +49,31 @@ class GraphedRun:
         self._replay()
         return [Losses(phase, names, values.clone()) for phase, names, values in self.losses]
 
+    def _watched(self, source: SourceBatch, target: TargetBatch) -> list[Losses]:
+        """The last call before the recording. One that waits for the device, to read a value, cannot be
+        recorded, and a recording that was begun and fails leaves random numbers and memory in disorder."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            with self._telling_of_waits():
+                losses = self._aside(source, target)
+        waits = [warning for warning in caught if "called a synchronizing" in str(warning.message)]
+        for warning in caught:
+            if warning not in waits:
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        if waits:
+            self._give_up(f"it reads a value from the device at {waits[0].filename}:{waits[0].lineno}")
+        return losses
+
+    def _give_up(self, reason: str) -> None:
+        self.failed = True
+        self.note(f"train.graphs: the step cannot be recorded ({reason}); it runs as it is")
+
     def _record(self, source: SourceBatch, target: TargetBatch) -> None:
         self.source, self.target = _clone(source), _clone(target)
         try:
             self.losses = self._capture()
         except Exception as error:  # whatever a component does that a graph cannot hold
-            self.failed = True
-            reason = str(error).partition("\n")[0]
-            self.note(f"train.graphs: the step cannot be recorded ({reason}); it runs as it is")
+            self._give_up(str(error).partition("\n")[0])
 
     def _aside(self, source: SourceBatch, target: TargetBatch) -> list[Losses]:
         """Run in a stream of its own, as autograd's part of the recording will."""
@@ -64,12 +85,28 @@ class GraphedRun:
         here.wait_stream(aside)
         return losses
 
+    @contextmanager
+    def _telling_of_waits(self) -> Iterator[None]:
+        """Make torch warn of every call that waits for the device."""
+        before = torch.cuda.get_sync_debug_mode()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that this is a prototype
+            torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+
     def _capture(self) -> list[Losses]:
         """Record the function on the batches that are kept; its results will be found in what it returns."""
-        graph = torch.cuda.CUDAGraph()
-        # Only this thread's calls count: another one may be reading the next batch.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            losses = self.run(self.source, self.target)
+        graph, here = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self.device)
+        try:
+            # Only this thread's calls count: another one may be reading the next batch.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                losses = self.run(self.source, self.target)
+        except Exception:
+            torch.cuda.set_stream(here)  # a recording that fails leaves its own
+            raise
         self.graph = graph
         return losses
 

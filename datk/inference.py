@@ -25,17 +25,17 @@ def embed(backbone: Backbone, domain: Domain, rows: Rows, layer: str = "features
     return _collect(backbone, lambda x: backbone.embed(x)[layer], domain, rows)
 
 
-@torch.inference_mode()
 def _collect(
     backbone: Backbone, output: Callable[[Tensor], Tensor], domain: Domain, rows: Rows
 ) -> npt.NDArray[np.float32]:
     backbone.eval()
     shares = distributed.parts(rows)
-    together = all(map(len, shares))
+    together = distributed.size() > 1 and all(map(len, shares))
     mine = shares[distributed.rank()] if together else rows
-    # Brought to the host once: waiting for each batch would leave a GPU idle while the next one is prepared.
-    outputs = torch.cat([output(x) for x in domain.in_order(mine)])
-    if together and distributed.size() > 1:
+    with torch.inference_mode():
+        # Brought to the host once: waiting for each batch leaves a GPU idle while the next one is prepared.
+        outputs = torch.cat([output(x) for x in domain.in_order(mine)])
+    if together:
         outputs = distributed.put_together(outputs, [len(share) for share in shares])
     result: npt.NDArray[np.float32] = outputs.float().cpu().numpy()
     return result

@@ -158,22 +158,16 @@ def views(source: SourceBatch, target: TargetBatch, passed: Passed) -> tuple[Sou
     """What the terms see of a joint pass: the rows of either domain."""
     n = len(source.x)
     shared: dict[Any, Tensor] = {("joined", name): layer for name, layer in passed.layers.items()}
-
-    def of(batch: SourceBatch | TargetBatch, rows: slice) -> dict[str, Any]:
-        layers = {name: layer[rows] for name, layer in passed.layers.items()}
-        return {
-            "x": batch.x,
-            "index": batch.index,
-            "features": layers["features"],
-            "logits": passed.logits[rows],
-            "layers": layers,
-            "shared": shared,
-        }
-
+    first, rest = _rows(passed, slice(None, n)), _rows(passed, slice(n, None))
     return (
-        SourceView(**of(source, slice(None, n)), labels=source.y),
-        TargetView(**of(target, slice(n, None))),
+        SourceView(x=source.x, index=source.index, labels=source.y, shared=shared, **first),
+        TargetView(x=target.x, index=target.index, shared=shared, **rest),
     )
+
+
+def _rows(passed: Passed, rows: slice) -> dict[str, Any]:
+    layers = {name: layer[rows] for name, layer in passed.layers.items()}
+    return {"features": layers["features"], "logits": passed.logits[rows], "layers": layers}
 
 
 def _layer_shapes(backbone: Backbone, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:

@@ -1,5 +1,7 @@
 """Recording and replaying a step; without a GPU, with a recording that is nothing but a second call."""
 
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,10 @@ class OnCpu(GraphedRun):
 
     def _aside(self, source, target):
         return self.run(source, target)
+
+    @contextmanager
+    def _telling_of_waits(self):
+        yield
 
     def _capture(self):
         self.recorded += 1
@@ -64,6 +70,25 @@ def test_what_cannot_be_recorded_runs_as_it_is():
         "train.graphs: the step cannot be recorded (operation not permitted when stream is capturing); "
         "it runs as it is"
     ]
+
+
+def test_what_waits_for_the_device_is_not_even_tried():
+    """Torch tells of that by warnings, others of which still reach the user."""
+
+    def run(source, target):
+        warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
+        warnings.warn("of another kind", stacklevel=1)
+        return [Losses("train", ("x",), source.x[0, :1])]
+
+    notes = []
+    graphed = OnCpu(run, torch.device("cpu"), notes.append)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert [graphed(*batch(number))[0].values.item() for number in range(6)] == list(range(6))
+    assert graphed.recorded == 0
+    assert len(notes) == 1
+    assert f"the step cannot be recorded (it reads a value from the device at {__file__}:" in notes[0]
+    assert [str(warning.message) for warning in caught].count("of another kind") == 6
 
 
 def run(out, **options):
@@ -110,4 +135,6 @@ def test_a_component_that_reads_values_falls_back(tmp_path):
         pair=TOYS + "Toy", backbone="mlp", align="mmd", reg=[f"{tmp_path / 'reads.py'}:Reads"],
         epochs=3, out=tmp_path / "run", device="cuda", set={"train.graphs": True, "train.batch_size": 8},
     )  # fmt: skip
-    assert "the step cannot be recorded" in (result.folder / "log.txt").read_text()
+    told = (result.folder / "log.txt").read_text()
+    assert "the step cannot be recorded (it reads a value from the device at " in told
+    assert "reads.py" in told
