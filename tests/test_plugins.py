@@ -29,6 +29,7 @@ class Gap(AlignmentLoss):
     """
 
     Config = Options
+    over_batch = True
 
     def forward(self, source, target, step):
         return (source.features.mean(0) - target.features.mean(0)).abs().pow(self.config.power).mean()
