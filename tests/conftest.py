@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from datk.cli import main
+from tests.served import served
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -40,6 +41,13 @@ def real_data():
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no real data in {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def doomed():
+    """Asks doomed.py for runs that it kills."""
+    with served("doomed.py") as ask:
+        yield ask
 
 
 @pytest.fixture

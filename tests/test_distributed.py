@@ -14,6 +14,7 @@ import datk
 from datk import distributed
 from datk.batchnorm import SyncedBatchNorm
 from datk.errors import ConfigError, RunError
+from tests.served import served
 
 HERE = Path(__file__).parent
 TOYS = f"{HERE / 'toys.py'}:"
@@ -63,33 +64,16 @@ class OneOfThem(Regularizer):
 """
 
 
-class Ranks:
-    """The process of ranks.py."""
-
-    def __init__(self):
-        self.process = subprocess.Popen(
-            [sys.executable, HERE / "ranks.py"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        )
-
-    def __call__(self, folder, arguments, ranks=2):
-        """Run; the codes of the ranks, and what each said to its error output."""
-        request = {"arguments": arguments, "ranks": ranks, "folder": str(folder), "limit": LIMIT}
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        codes = json.loads(self.process.stdout.readline())
-        return codes, [(Path(folder) / f"rank-{rank}.err").read_text() for rank in range(ranks)]
-
-
 @pytest.fixture(scope="module")
 def ranks():
-    ranks = Ranks()
-    yield ranks
-    ranks.process.stdin.close()
-    ranks.process.wait()
+    """Run; the codes of the ranks, and what each said to its error output."""
+    with served("ranks.py") as ask:
+
+        def run(folder, arguments, ranks=2):
+            request = {"arguments": arguments, "ranks": ranks, "folder": str(folder), "limit": LIMIT}
+            return ask(request), [(Path(folder) / f"rank-{n}.err").read_text() for n in range(ranks)]
+
+        yield run
 
 
 def arguments(out, *more, epochs=3, align="mmd,coral", reg="fisher,entropy", **options):

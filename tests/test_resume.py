@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -49,44 +47,23 @@ PATIENT = {
 """Phases, a schedule without end, and early stopping."""
 
 
-class Zygote:
-    """The process of doomed.py."""
+@pytest.fixture(scope="module")
+def run(doomed):
+    """Run to the end, or until it is killed; the signal."""
 
-    def __init__(self):
-        self.process = subprocess.Popen(
-            [sys.executable, HERE / "doomed.py"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        )
-
-    def run(self, arguments, out, kill=None, resume=False):
-        """Run to the end, or until it is killed; the signal."""
+    def run(arguments, out, kill=None, resume=False):
         run = {**arguments, "out": str(out), "resume": resume, "device": "cpu"}
-        return self.ask({"run": run, "kill": kill})
+        return doomed({"run": run, "kill": kill})
 
-    def ask(self, request):
-        """What ended the child that did as asked: a signal or an exit code."""
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
+    return run
 
 
 @pytest.fixture(scope="module")
-def zygote():
-    zygote = Zygote()
-    yield zygote
-    zygote.process.stdin.close()
-    zygote.process.wait()
-
-
-@pytest.fixture(scope="module")
-def whole(zygote, tmp_path_factory):
+def whole(run, tmp_path_factory):
     """Both runs, never interrupted."""
     folder = tmp_path_factory.mktemp("whole")
     for name, arguments in (("everything", EVERYTHING), ("patient", PATIENT)):
-        assert zygote.run(arguments, folder / name) == 0
+        assert run(arguments, folder / name) == 0
     return folder
 
 
@@ -148,62 +125,62 @@ def assert_equal(found, expected):
     ],
     ids=lambda kill: " ".join(map(str, kill)),
 )
-def test_a_killed_run_goes_on_as_if_nothing_had_been(kill, zygote, whole, tmp_path):
-    assert zygote.run(EVERYTHING, tmp_path / "run", kill) == signal.SIGKILL
+def test_a_killed_run_goes_on_as_if_nothing_had_been(kill, run, whole, tmp_path):
+    assert run(EVERYTHING, tmp_path / "run", kill) == signal.SIGKILL
     assert not (tmp_path / "run" / "result.json").exists()
-    assert zygote.run(EVERYTHING, tmp_path / "run", resume=True) == 0
+    assert run(EVERYTHING, tmp_path / "run", resume=True) == 0
     check_same(tmp_path / "run", whole / "everything")
 
 
-def test_a_run_that_is_killed_again_and_again(zygote, whole, tmp_path):
+def test_a_run_that_is_killed_again_and_again(run, whole, tmp_path):
     kills = [("step", 1), ("half last.pt", 1), ("step", 3), ("epoch", 2), ("before last.pt", 1), ("step", 7)]
     for kill in kills:
-        assert zygote.run(EVERYTHING, tmp_path / "run", kill, resume=True) == signal.SIGKILL
-    assert zygote.run(EVERYTHING, tmp_path / "run", resume=True) == 0
+        assert run(EVERYTHING, tmp_path / "run", kill, resume=True) == signal.SIGKILL
+    assert run(EVERYTHING, tmp_path / "run", resume=True) == 0
     check_same(tmp_path / "run", whole / "everything")
 
 
 @pytest.mark.parametrize("kill", [("step", 2 * STEPS + 1), ("epoch", EPOCHS), ("after last.pt", 1)])
-def test_a_run_too_short_for_checkpoints_on_the_way(kill, zygote, whole, tmp_path):
+def test_a_run_too_short_for_checkpoints_on_the_way(kill, run, whole, tmp_path):
     """It has one at its end, and starts anew if it does not come so far."""
     rare = {**EVERYTHING, "set": {**EVERYTHING["set"], "train.save_every": 1000}}
-    assert zygote.run(rare, tmp_path / "run", kill) == signal.SIGKILL
+    assert run(rare, tmp_path / "run", kill) == signal.SIGKILL
     assert (tmp_path / "run" / "checkpoints" / "last.pt").exists() == (kill[0] == "after last.pt")
-    assert zygote.run(rare, tmp_path / "run", resume=True) == 0
+    assert run(rare, tmp_path / "run", resume=True) == 0
     check_same(tmp_path / "run", whole / "everything")
 
 
-def test_patience_goes_on_counting(zygote, whole, tmp_path):
+def test_patience_goes_on_counting(run, whole, tmp_path):
     stopped = datk.read_result(whole / "patient")
     assert stopped.epochs == stopped.selected_epoch + 3
     assert stopped.epochs < 30
     for epoch in range(1, stopped.epochs + 1):
-        assert zygote.run(PATIENT, tmp_path / "run", ("epoch", epoch), resume=True) == signal.SIGKILL
-    assert zygote.run(PATIENT, tmp_path / "run", resume=True) == 0
+        assert run(PATIENT, tmp_path / "run", ("epoch", epoch), resume=True) == signal.SIGKILL
+    assert run(PATIENT, tmp_path / "run", resume=True) == 0
     check_same(tmp_path / "run", whole / "patient")
 
 
-def test_a_complete_run_is_left_as_it_is(zygote, whole):
+def test_a_complete_run_is_left_as_it_is(run, whole):
     before = {path: path.read_bytes() for path in (whole / "everything").rglob("*") if path.is_file()}
-    assert zygote.run(EVERYTHING, whole / "everything", resume=True) == 0
+    assert run(EVERYTHING, whole / "everything", resume=True) == 0
     assert {path: path.read_bytes() for path in (whole / "everything").rglob("*") if path.is_file()} == before
 
 
-def test_what_is_not_yet_trained_can_be_resumed(zygote, whole, tmp_path):
+def test_what_is_not_yet_trained_can_be_resumed(run, whole, tmp_path):
     """`--resume` on a folder that is not there starts the run, so that one command fits a queue."""
-    assert zygote.run(EVERYTHING, tmp_path / "run", resume=True) == 0
+    assert run(EVERYTHING, tmp_path / "run", resume=True) == 0
     check_same(tmp_path / "run", whole / "everything")
 
 
-def test_the_command_line_goes_on_with_the_options_of_the_run(zygote, whole, tmp_path):
+def test_the_command_line_goes_on_with_the_options_of_the_run(doomed, run, whole, tmp_path):
     out = str(tmp_path / "run")
-    assert zygote.run(EVERYTHING, out, ("step", 5)) == signal.SIGKILL
-    assert zygote.ask({"cli": ["run", "--resume", "--out", out, "--quiet"]}) == 0
+    assert run(EVERYTHING, out, ("step", 5)) == signal.SIGKILL
+    assert doomed({"cli": ["run", "--resume", "--out", out, "--quiet"]}) == 0
     check_same(tmp_path / "run", whole / "everything")
 
 
-def test_the_log_says_where_a_run_went_on(zygote, tmp_path):
-    assert zygote.run(EVERYTHING, tmp_path / "run", ("step", 2 * STEPS + 1)) == signal.SIGKILL
-    assert zygote.run(EVERYTHING, tmp_path / "run", resume=True) == 0
+def test_the_log_says_where_a_run_went_on(run, tmp_path):
+    assert run(EVERYTHING, tmp_path / "run", ("step", 2 * STEPS + 1)) == signal.SIGKILL
+    assert run(EVERYTHING, tmp_path / "run", resume=True) == 0
     told = (tmp_path / "run" / "log.txt").read_text()
     assert told.count("resumed after epoch 2") == 1

@@ -15,7 +15,6 @@ from datk.errors import RunError
 from datk.experiment import execute_seeds
 from datk.stacking import CannotStackError
 from datk.together import StackedData
-from tests.test_resume import Zygote
 
 TOYS = f"{Path(__file__).with_name('toys.py')}:"
 CPU = torch.device("cpu")
@@ -183,29 +182,21 @@ def cli(out, *more):
     return [*words, *more]
 
 
-@pytest.fixture(scope="module")
-def zygote():
-    zygote = Zygote()
-    yield zygote
-    zygote.process.stdin.close()
-    zygote.process.wait()
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork") or not Path("/proc/self/fd").is_dir(), reason="needs Linux")
 @pytest.mark.parametrize(
     "kill", [("after last.pt", 2), ("after last.pt", 3), ("step", 5), ("after result.json", 1)]
 )
-def test_a_killed_run_goes_on_as_if_nothing_had_been(kill, zygote, tmp_path):
+def test_a_killed_run_goes_on_as_if_nothing_had_been(kill, doomed, tmp_path):
     """Also where the last checkpoints are of different epochs, and where one of the seeds is complete."""
-    assert zygote.ask({"cli": cli(tmp_path / "whole")}) == 0
+    assert doomed({"cli": cli(tmp_path / "whole")}) == 0
     killed = {"cli": cli(tmp_path / "run"), "kill": kill} if kill[0] != "step" else None
     if killed is None:
         killed = {"cli": cli(tmp_path / "run", "--align", f"{TOYS}Centroid"), "kill": ("after last.pt", 1)}
         killed["cli"] = cli(tmp_path / "run")
         killed["kill"] = ("half last.pt", 5)
-    assert zygote.ask(killed) == signal.SIGKILL
-    assert zygote.ask({"cli": cli(tmp_path / "run", "--resume")}) == 0
+    assert doomed(killed) == signal.SIGKILL
+    assert doomed({"cli": cli(tmp_path / "run", "--resume")}) == 0
     results = [
         [datk.read_result(tmp_path / name / f"seed-{seed}") for seed in range(3)] for name in ("run", "whole")
     ]
