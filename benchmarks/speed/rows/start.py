@@ -1,6 +1,5 @@
 """How long datk takes to start."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -33,12 +32,12 @@ def _first_step(setting: Setting) -> float:
         log = Path(folder) / "run" / "metrics.jsonl"
         start = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-m", "datk", "run", "--quiet", *options],
-            stdout=subprocess.DEVNULL,
-            env=os.environ,
+            [sys.executable, "-m", "datk", "run", "--quiet", *options], stdout=subprocess.DEVNULL
         )
         try:
-            while not log.exists() and process.poll() is None:
+            while not log.exists():
+                if process.poll() is not None:
+                    raise RuntimeError(f"datk run ended with code {process.returncode} before its first step")
                 time.sleep(0.005)
             return time.perf_counter() - start
         finally:
