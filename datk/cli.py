@@ -182,8 +182,9 @@ def _run(
             if told:
                 console.show_seeds(results, summarize(results))
     except KeyboardInterrupt:
-        way_on = f"; go on with the same command and --resume --out {folder}" if folder.is_dir() else ""
-        click.echo(f"interrupted{way_on}" * leads, err=True, nl=leads)
+        if leads:
+            way_on = f"; go on with the same command and --resume --out {folder}" if folder.is_dir() else ""
+            click.echo(f"interrupted{way_on}", err=True)
         raise SystemExit(130) from None
     if told:
         console.show_folder(folder)
