@@ -95,9 +95,8 @@ def squared_distances(x: Tensor) -> Tensor:
     |a - b|^2 = |a|^2 + |b|^2 - 2 a.b needs N x N memory where a broadcast needs N x D x N. Centring the
     rows first keeps the cancellation small; the diagonal is exactly 0 and nothing is negative.
     """
-    products = gram(
-        x - x.detach().mean(dim=0)
-    )  # where the middle is changes no distance, so it has no gradient
+    # Where the middle is changes no distance, so that it has no gradient.
+    products = gram(x - x.detach().mean(dim=0))
     norms = products.diagonal()
     off_diagonal = 1 - torch.eye(len(x), dtype=x.dtype, device=x.device)
     return (norms[:, None] + norms[None, :] - 2 * products).clamp_min(0) * off_diagonal
