@@ -59,11 +59,12 @@ class SyncedBatchNorm(_BatchNorm):
         """Normalise [B, C, ...]; in evaluation mode by the running statistics, as ever."""
         if not self.training:
             return super().forward(input)
-        weight = input.new_ones(self.num_features) if self.weight is None else self.weight
-        bias = input.new_zeros(self.num_features) if self.bias is None else self.bias
-        normalised, mean, variance = _Normalize.apply(input, weight, bias, self.eps)
-        self._remember(mean, variance, input.numel() // input.shape[1] * distributed.size())
-        result: Tensor = normalised
+        x = input.float()  # autocast may have made it of half the precision
+        weight = x.new_ones(self.num_features) if self.weight is None else self.weight
+        bias = x.new_zeros(self.num_features) if self.bias is None else self.bias
+        normalised, mean, variance = _Normalize.apply(x, weight, bias, self.eps)
+        self._remember(mean, variance, x.numel() // x.shape[1] * distributed.size())
+        result: Tensor = normalised.to(input.dtype)
         return result
 
     @torch.no_grad()

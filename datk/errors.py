@@ -1,7 +1,8 @@
 """Errors that a user can mend. Each message says what is wrong, which one, and what to do next."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class DatkError(Exception):
@@ -22,6 +23,15 @@ class PluginError(DatkError):
 
 class RunError(DatkError):
     """A run folder that is in the way, or a run that could not go on."""
+
+
+@contextmanager
+def naming_seed(seed: int) -> Iterator[None]:
+    """Let a `RunError` say in which of several runs it came up."""
+    try:
+        yield
+    except RunError as error:
+        raise RunError(f"seed {seed}: {error}") from error
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from datk import __version__, distributed
 from datk.config import Experiment, resolve
 from datk.data import open_pair
 from datk.devices import resolve_device, reusing_memory
-from datk.errors import ConfigError, RunError
+from datk.errors import ConfigError, RunError, naming_seed
 from datk.files import write_json
 from datk.interfaces import DomainPair
 from datk.report import Reporter
@@ -173,10 +173,12 @@ def execute_seeds(
     if together:
         results = _execute_together(runs, pair, resume=resume, force=force, reporters=reporters)
     else:
-        results = [
-            execute(one, folder, resume=resume, force=force, reporters=reporters, pair=pair)
-            for folder, one in runs.items()
-        ]
+        results = []
+        for folder, one in runs.items():
+            with naming_seed(one.config.seed):
+                results.append(
+                    execute(one, folder, resume=resume, force=force, reporters=reporters, pair=pair)
+                )
     summary = {"datk": __version__, "seeds": list(seeds), "metrics": summarize(results)}
     if distributed.leads():
         write_json(out / "summary.json", summary)
@@ -207,7 +209,7 @@ def _execute_together(
                     one, RunFolder(path), pair, device, shown, force=force, rows=rows, beside=beside
                 )
                 sessions.append(stack.enter_context(opening))
-            fits = fit_together([session.trainer for session in sessions])
+            fits = stack.enter_context(closing(fit_together([session.trainer for session in sessions])))
             for path, session, fit in zip(rest, sessions, fits, strict=True):
                 results[path] = session.finish(fit)
     return [results[path] for path in runs]

@@ -1,7 +1,7 @@
 """A step as a CUDA graph: recorded once, then replayed without Python in between."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, TypeVar
@@ -23,12 +23,19 @@ class GraphedRun:
     """A function of two batches that is replayed as a CUDA graph from its fourth call on.
 
     The function may change tensors in place (parameters, buffers, random state of the device), and always in
-    the same way: what it does in Python happens only while it is recorded. Where recording fails, `note` is
-    told why, and the function is called as it is.
+    the same way: what it does in Python happens only while it is recorded. Where recording fails, or one of
+    the buffers is replaced by another tensor afterwards, `note` is told why, and the function is called as
+    it is.
     """
 
-    def __init__(self, run: Run, device: torch.device, note: Callable[[str], None]) -> None:
-        self.run, self.device, self.note = run, device, note
+    def __init__(
+        self,
+        run: Run,
+        device: torch.device,
+        buffers: Callable[[], Iterable[tuple[str, Tensor]]],
+        note: Callable[[str], None],
+    ) -> None:
+        self.run, self.device, self.buffers, self.note = run, device, buffers, note
         self.calls = 0
         self.failed = False
         self.graph: torch.cuda.CUDAGraph | None = None
@@ -42,6 +49,8 @@ class GraphedRun:
             return self._watched(source, target)
         if self.calls == WARM_UP + 1 and not self.failed:
             self._record(source, target)
+        if not self.failed:
+            self._check_places()
         if self.failed:
             return self.run(source, target)
         _copy(source, self.source)
@@ -68,8 +77,16 @@ class GraphedRun:
         self.failed = True
         self.note(f"train.graphs: the step cannot be recorded ({reason}); it runs as it is")
 
+    def _check_places(self) -> None:
+        """The recording goes on with the tensors that it has seen."""
+        for name, buffer in self.buffers():
+            if buffer.data_ptr() != self.places[name]:
+                self._give_up(f"a component has replaced its buffer '{name}' instead of changing it in place")
+                return
+
     def _record(self, source: SourceBatch, target: TargetBatch) -> None:
         self.source, self.target = _clone(source), _clone(target)
+        self.places = {name: buffer.data_ptr() for name, buffer in self.buffers()}
         try:
             self.losses = self._capture()
         except Exception as error:  # whatever a component does that a graph cannot hold

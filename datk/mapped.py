@@ -1,6 +1,7 @@
 """Rows of an HDF5 dataset straight from its file, where they lie there as they are in memory."""
 
 import math
+import mmap
 from typing import Any
 
 import h5py
@@ -16,7 +17,9 @@ class MappedRows:
         self.places = places
         self.shape, self.dtype = dataset.shape[1:], dataset.dtype
         self.row_bytes = math.prod(self.shape) * self.dtype.itemsize
-        self.bytes = np.memmap(dataset.file.filename, dtype=np.uint8, mode="r")
+        # The file that is open, whatever stands at its path by now.
+        handle = dataset.file.id.get_vfd_handle()
+        self.bytes = np.frombuffer(mmap.mmap(handle, 0, access=mmap.ACCESS_READ), dtype=np.uint8)
 
     def __getitem__(self, rows: npt.NDArray[np.integer]) -> npt.NDArray[Any]:
         """The given rows, in the file's byte order."""
@@ -33,6 +36,7 @@ def mapped_rows(dataset: h5py.Dataset) -> MappedRows | None:
     plain = (
         dataset.ndim > 1
         and dataset.dtype.kind in "fiu"
+        and dataset.id.get_type() == h5py.h5t.py_create(dataset.dtype)  # HDF5 converts others, as bfloat16
         and layout.get_nfilters() == 0
         and dataset.external is None
         and not dataset.is_virtual

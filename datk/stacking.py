@@ -20,6 +20,7 @@ from datk.interfaces import ParamGroup, Phase, SourceBatch, TargetBatch
 from datk.objective import Objective, Owner, Passed, views
 from datk.rng import default_state, restore_state
 
+CPU = torch.device("cpu")
 _SIMPLE = (bool, int, float, str, tuple, type(None))
 
 
@@ -32,7 +33,14 @@ class _Draw(NamedTuple):
 
     probability: float
     shape: torch.Size
+    stride: tuple[int, ...]
+    """Numbers are drawn in the order of memory."""
     dtype: torch.dtype
+
+    def mask(self, device: torch.device) -> Tensor:
+        """What the layer multiplies its input by."""
+        ones = torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device=device).fill_(1)
+        return F.dropout(ones, self.probability)
 
 
 class StackedObjective:
@@ -87,11 +95,11 @@ class StackedObjective:
             yield from member.backbone.parameters()
         yield from self.stacked_parameters.values()
 
-    def buffers(self) -> Iterator[Tensor]:
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
         """What a step changes beside parameters."""
-        for member in self.members:
-            yield from member.backbone.buffers()
-        yield from self.stacked_buffers.values()
+        for k, member in enumerate(self.members):
+            yield from member.backbone.named_buffers(f"{k}")
+        yield from self.stacked_buffers.items()
 
     def __call__(
         self, source: SourceBatch, target: TargetBatch, progress: Tensor, phase: Phase
@@ -153,7 +161,7 @@ class StackedObjective:
         """
         device = source.x.device
         one = copy.deepcopy(self.members[0])
-        before = [(buffer, buffer.clone()) for buffer in self.buffers()]
+        before = [(buffer, buffer.clone()) for _, buffer in self.named_buffers()]
         try:
             with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
                 for phase in self.phases:
@@ -173,16 +181,20 @@ class StackedObjective:
         before = [(module, dict(vars(module)), dict(module._buffers)) for module in one.terms.modules()]
 
         def remember(layer: nn.Dropout, x: Tensor) -> Tensor:
-            draws.append(_Draw(layer.p, x.shape, x.dtype))
+            draws.append(_Draw(layer.p, x.shape, x.stride(), x.dtype))
             return x
 
+        random = [default_state(device) for device in (CPU, source.x.device)]
         with _replaced(_dropouts(one), remember), torch.no_grad():
             one(source, target, progress, phase)
+        after = [default_state(device) for device in (CPU, source.x.device)]
         for module, values, buffers in before:
             kept = [name for name, value in vars(module).items() if value is not values.get(name)]
-            kept += [name for name, value in module._buffers.items() if value is not buffers[name]]
+            kept += [name for name, value in module._buffers.items() if value is not buffers.get(name)]
             if kept:
                 raise CannotStackError(f"{type(module).__name__} sets '{kept[0]}' in forward")
+        if not all(map(torch.equal, random, after)):
+            raise CannotStackError("something else than a Dropout layer draws random numbers")
 
     def _probe_all(self, source: SourceBatch, target: TargetBatch, progress: Tensor, phase: Phase) -> None:
         copies = {name: buffer.clone() for name, buffer in self.stacked_buffers.items()}
@@ -225,8 +237,7 @@ class StackedObjective:
         drawn: list[list[Tensor]] = []
         for k, state in enumerate(states):
             restore_state(device, state)
-            ones = (torch.ones(d.shape, dtype=d.dtype, device=device) for d in wanted)
-            drawn.append([F.dropout(x, d.probability) for x, d in zip(ones, wanted, strict=True)])
+            drawn.append([draw.mask(device) for draw in wanted])
             states[k] = default_state(device)
         masks = [torch.stack(of_all) for of_all in zip(*drawn, strict=True)]
         if self.masks:  # in place, where a recorded step looks for them

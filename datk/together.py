@@ -1,30 +1,32 @@
 """Several seeds of one experiment, trained as one program: a GPU has room for more than one small network."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import torch
 from torch import Tensor
 
 from datk.data import Domain, Plan, TrainingData
+from datk.errors import naming_seed
 from datk.interfaces import SourceBatch, TargetBatch
-from datk.rng import default_state
+from datk.rng import default_state, restore_state
 from datk.stacking import CannotStackError, StackedObjective
 from datk.trace import Losses
 from datk.train import Fit, Trainer
 from datk.update import Update
 
 
-def fit_together(trainers: Sequence[Trainer]) -> list[Fit]:
+def fit_together(trainers: Sequence[Trainer]) -> Generator[Fit, None, None]:
     """Fit trainers of one experiment with different seeds. Each sees the batches, starts from the weights and
     makes the draws of its own single run, so that it finds the same up to rounding.
 
-    Where components cannot be stacked, a note says why and they are trained one after another. Raises as
-    `Trainer.fit`.
+    Where components cannot be stacked, a note says why and they are trained one after another; what each did
+    is given when it is done. Raises as `Trainer.fit`, and says of which seed.
     """
-    for trainer in trainers:
-        trainer.begin()
-    try:
+    with ExitStack() as stack:
+        for trainer in trainers:
+            trainer.begin()
+            stack.enter_context(trainer.keeping_checkpoints())
         _catch_up(trainers)
         active = [trainer for trainer in trainers if trainer.goes_on]
         try:
@@ -33,21 +35,23 @@ def fit_together(trainers: Sequence[Trainer]) -> list[Fit]:
         except CannotStackError as reason:
             for trainer in active:
                 trainer.report.tell("note", f"trained one after another, not together: {reason}")
-        for trainer in active:
-            while trainer.goes_on:
-                trainer.train_epoch()
-    finally:
         for trainer in trainers:
+            if trainer.goes_on and trainer is not active[0]:
+                active[0].report.tell("note", f"now training seed {trainer.seed}")
+            with naming_seed(trainer.seed):
+                while trainer.goes_on:
+                    trainer.train_epoch()
             trainer.write_checkpoints()
-    return [trainer.end() for trainer in trainers]
+            yield trainer.end()
 
 
 def _catch_up(trainers: Sequence[Trainer]) -> None:
     """Bring those to the same epoch whose last checkpoints an interruption left apart."""
     latest = max((trainer.epoch for trainer in trainers if trainer.goes_on), default=0)
     for trainer in trainers:
-        while trainer.epoch < latest and trainer.goes_on:
-            trainer.train_epoch()
+        with naming_seed(trainer.seed):
+            while trainer.epoch < latest and trainer.goes_on:
+                trainer.train_epoch()
 
 
 class Stack:
@@ -100,13 +104,17 @@ class Stack:
                 self.objective.draw(states)
                 losses = self.update(leader.step, source, target)
                 for k in running:
-                    self.trainers[k].end_step(
-                        [Losses(phase, names, values[:, k]) for phase, names, values in losses]
-                    )
+                    restore_state(self.device, states[k])  # a term may draw in `after_step`
+                    with naming_seed(self.trainers[k].seed):
+                        self.trainers[k].end_step(
+                            [Losses(phase, names, values[:, k]) for phase, names, values in losses]
+                        )
+                    states[k] = default_state(self.device)
                 self.objective.adopt()
         self._give_moments()
         for k in running:
-            self.trainers[k].end_epoch()
+            with naming_seed(self.trainers[k].seed):
+                self.trainers[k].end_epoch()
 
     # --- the optimiser's moments, which checkpoints keep for each seed
 

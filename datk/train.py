@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -80,11 +80,9 @@ class Trainer:
     def fit(self) -> Fit:
         """Train to the last epoch or until patience is out. Raises `RunError` if a loss is not finite."""
         self.begin()
-        try:
+        with self.keeping_checkpoints():
             while self.goes_on:
                 self.train_epoch()
-        finally:
-            self.write_checkpoints()
         return self.end()
 
     # --- the parts of `fit`, for what trains several seeds at once
@@ -97,6 +95,19 @@ class Trainer:
             for term in self.terms:
                 term.setup(self.objective.backbone)
         self._resume()
+
+    @contextmanager
+    def keeping_checkpoints(self) -> Iterator[None]:
+        """Write them whatever ends the block. Of two errors the first is the one to tell of."""
+        try:
+            yield
+        except BaseException:
+            try:
+                self.write_checkpoints()
+            except RunError as error:
+                self.report.tell("note", f"the last checkpoints are lost: {error}")
+            raise
+        self.write_checkpoints()
 
     @property
     def goes_on(self) -> bool:
@@ -206,7 +217,9 @@ class Trainer:
         }
 
     def _keep(self, selected: bool) -> None:
-        """Copy the state after an epoch, before the next one changes it."""
+        """Copy the state after an epoch, before the next one changes it; of several processes one writes."""
+        if not distributed.leads():
+            return
         self.last = {
             "epoch": self.epoch,
             "seconds": self.seconds,

@@ -14,6 +14,7 @@ from datk.trace import Losses
 
 TOYS = f"{Path(__file__).with_name('toys.py')}:"
 HAS_CUDA = torch.cuda.is_available()
+CPU = torch.device("cpu")
 
 
 class OnCpu(GraphedRun):
@@ -42,13 +43,17 @@ def batch(number):
     return SourceBatch(x, torch.tensor([0, 1]), torch.arange(2)), TargetBatch(2 * x, torch.arange(2))
 
 
+def first_value(source, target):
+    return [Losses("train", ("x",), source.x[0, :1])]
+
+
 def test_every_call_sees_its_own_batches_and_gives_values_of_its_own():
     def run(source, target):
         seen.append(source.x.data_ptr())
         return [Losses("train", ("sum",), (source.x.sum() + target.x.sum()).view(1))]
 
     seen, notes = [], []
-    graphed = OnCpu(run, torch.device("cpu"), notes.append)
+    graphed = OnCpu(run, CPU, list, notes.append)
     found = [graphed(*batch(number))[0] for number in range(10)]
     assert [losses.values.item() for losses in found] == [18.0 * number for number in range(10)]
     assert graphed.recorded == 1
@@ -62,9 +67,7 @@ def test_what_cannot_be_recorded_runs_as_it_is():
             raise RuntimeError("operation not permitted when stream is capturing\nand much more")
 
     notes = []
-    graphed = Fails(
-        lambda source, target: [Losses("train", ("x",), source.x[0, :1])], torch.device("cpu"), notes.append
-    )
+    graphed = Fails(first_value, CPU, list, notes.append)
     assert [graphed(*batch(number))[0].values.item() for number in range(6)] == list(range(6))
     assert notes == [
         "train.graphs: the step cannot be recorded (operation not permitted when stream is capturing); "
@@ -81,7 +84,7 @@ def test_what_waits_for_the_device_is_not_even_tried():
         return [Losses("train", ("x",), source.x[0, :1])]
 
     notes = []
-    graphed = OnCpu(run, torch.device("cpu"), notes.append)
+    graphed = OnCpu(run, CPU, list, notes.append)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert [graphed(*batch(number))[0].values.item() for number in range(6)] == list(range(6))
@@ -89,6 +92,21 @@ def test_what_waits_for_the_device_is_not_even_tried():
     assert len(notes) == 1
     assert f"the step cannot be recorded (it reads a value from the device at {__file__}:" in notes[0]
     assert [str(warning.message) for warning in caught].count("of another kind") == 6
+
+
+def test_a_buffer_that_is_replaced_afterwards_ends_the_replaying():
+    """A recording writes to where the buffer was."""
+    buffers, notes = {"bank": torch.zeros(2), "average": torch.zeros(2)}, []
+    graphed = OnCpu(first_value, CPU, lambda: buffers.items(), notes.append)
+    found = []
+    for number in range(8):
+        if number == 6:
+            buffers["average"] = torch.zeros(2)
+        found.append(graphed(*batch(number))[0].values.item())
+    assert found == list(range(8))
+    assert graphed.recorded == 1
+    assert len(notes) == 1
+    assert "a component has replaced its buffer 'average' instead of changing it in place" in notes[0]
 
 
 def run(out, **options):

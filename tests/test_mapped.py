@@ -48,6 +48,31 @@ def test_what_is_not_stored_plainly_is_left_to_hdf5(tmp_path, options):
     np.testing.assert_array_equal(array[ROWS], x[ROWS])
 
 
+def test_numbers_that_hdf5_converts_are_left_to_it(tmp_path):
+    """A float of 16 bits with the exponent of one of 32, and an integer of 12 bits among 16."""
+    half = h5py.h5t.IEEE_F32LE.copy()
+    half.set_fields(15, 7, 8, 0, 7), half.set_size(2), half.set_ebias(127)
+    shifted = h5py.h5t.STD_U16LE.copy()
+    shifted.set_precision(12), shifted.set_offset(4)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        for name, kind, dtype in ((b"half", half, "float32"), (b"shifted", shifted, "uint16")):
+            values = np.arange(68, dtype=dtype).reshape(17, 4)
+            place = h5py.h5d.create(file.id, name, kind, h5py.h5s.create_simple(values.shape))
+            place.write(h5py.h5s.ALL, h5py.h5s.ALL, values)
+    for name in ("half", "shifted"):
+        array = open_array(str(tmp_path / "x.h5"), name)
+        np.testing.assert_array_equal(array[ROWS], np.arange(68).reshape(17, 4)[ROWS])
+
+
+def test_the_file_is_the_one_that_was_opened(tmp_path, monkeypatch):
+    (tmp_path / "other").mkdir()
+    x, _ = stored(tmp_path / "x.h5"), stored(tmp_path / "other" / "x.h5", "float64")
+    array = open_array("x.h5", "x")
+    monkeypatch.chdir(tmp_path / "other")
+    (tmp_path / "other" / "x.h5").replace(tmp_path / "x.h5")
+    np.testing.assert_array_equal(array[ROWS], x[ROWS])
+
+
 def test_chunks_that_were_never_written_are_left_to_hdf5(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.create_dataset("x", (17, 3), "float32", chunks=(4, 3))[8:12] = 1

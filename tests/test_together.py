@@ -89,6 +89,12 @@ METHODS = {
     },
     "phases": {"align": TOYS + "Discrepancy", "reg": ["entropy"]},
     "a teacher": {"align": "mmd", "reg": [TOYS + "Teacher"]},
+    "dropout of images": {"backbone": TOYS + "Dropping", "align": "mmd"},
+    "draws after a step": {
+        "backbone": {"name": "mlp", "dropout": 0.3},
+        "align": "mmd",
+        "reg": [TOYS + "Wandering"],
+    },
     "bfloat16": {"align": "mmd", "precision": "bfloat16"},
     "balanced": {"align": "mmd", "balance": 15},
 }
@@ -119,7 +125,12 @@ def test_seeds_stop_early_each_by_itself(tmp_path):
     ("options", "reason"),
     [
         ({"align": TOYS + "Centroid"}, "Centroid sets 'latest' in forward"),
-        ({"reg": ["./draws.py:Draws"]}, "randomness"),
+        ({"reg": ["./draws.py:Draws"]}, "something else than a Dropout layer draws random numbers"),
+        (
+            {"backbone": {"name": TOYS + "Dropping", "channels": True}},
+            "something else than a Dropout layer draws random numbers",
+        ),
+        ({"reg": ["./registers.py:Registers"]}, "Registers sets 'seen' in forward"),
         ({"reg": ["./reads.py:Reads"]}, ""),
         ({"reg": ["./sized.py:Sized"], "pair": {"source_rows": 41}}, "other shapes with other seeds"),
         ({"reg": ["./counts.py:Counts"], "pair": {"source_rows": 41}}, "'rows' of Counts differs"),
@@ -138,6 +149,9 @@ def test_what_cannot_be_stacked_is_trained_one_after_another(options, reason, tm
         "sized": f"class Sized(Regularizer):\n{init}bank = torch.ones(model.source_size)\n"
         "        self.register_buffer('bank', bank)"
         f"\n{end}source.features.mean() * self.bank.mean()\n",
+        "registers": "class Registers(Regularizer):\n    def forward(self, source, target, step):\n"
+        "        self.register_buffer('seen', source.features.detach())\n"
+        "        return source.features.mean()\n",
         "counts": f"class Counts(Regularizer):\n{init}self.rows = model.source_size"
         f"\n{end}source.features.mean() / self.rows\n",
     }.items():
@@ -156,11 +170,48 @@ def test_a_single_seed_is_a_single_run(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_all_and_keeps_what_was_good(tmp_path):
-    with pytest.raises(RunError, match=r"'NanAt' became nan at step 7 \(epoch 2\); epoch 1 is kept"):
+    with pytest.raises(
+        RunError, match=r"seed 0: loss term 'NanAt' became nan at step 7 \(epoch 2\); epoch 1 is"
+    ):
         ran(tmp_path / "run", reg={TOYS + "NanAt": {"step": 7}}, save_every=1000)
     for seed in SEEDS:
         last = tmp_path / "run" / f"seed-{seed}" / "checkpoints" / "last.pt"
         assert torch.load(last, weights_only=True)["epoch"] == 1
+
+
+SOME_NAN = """
+import torch
+from datk.interfaces import Regularizer
+
+class SomeNan(Regularizer):
+    class Config(Regularizer.Config):
+        above: float = 0.0
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self.register_buffer("drawn", torch.rand(()))  # another number in each seed
+
+    def forward(self, source, target, step):
+        goes_wrong = (self.drawn > self.config.above) & (step.progress > 0.4)
+        return torch.where(goes_wrong, torch.nan, 0.0) * source.features.mean()
+"""
+
+
+@pytest.mark.parametrize(("precision", "done"), [("float32", []), ("float16", [0])])
+def test_the_seed_that_goes_wrong_is_named_and_the_others_can_go_on_without(precision, done, tmp_path):
+    """Seed 1 draws the largest of the three numbers; float16 is for one seed after another."""
+    Path("some.py").write_text(SOME_NAN)
+    options = {"reg": {"./some.py:SomeNan": {"above": 0.52}}, "precision": precision}
+
+    def finished():
+        return [seed for seed in SEEDS if (tmp_path / "run" / f"seed-{seed}" / "result.json").exists()]
+
+    with pytest.raises(RunError, match="seed 1: loss term 'SomeNan' became nan"):
+        ran(tmp_path / "run", **options)
+    assert finished() == done
+    results = ran(tmp_path / "run", seeds=(0, 5), resume=True, **options)
+    assert finished() == [0, 5]
+    assert [result.epochs for result in results] == [EPOCHS, EPOCHS]
 
 
 # --- resuming ------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from torch import nn
 
 from datk.interfaces import (
     AlignmentLoss,
+    Backbone,
     ComponentConfig,
     DomainPair,
     ParamGroup,
@@ -96,6 +97,41 @@ class Teacher(Regularizer):
     def after_step(self, backbone):
         for mine, theirs in zip(self.teacher.parameters(), backbone.parameters(), strict=True):
             mine.lerp_(theirs, 0.1)
+
+
+class Wandering(Regularizer):
+    """Draws after every step, beside what it computes."""
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self.register_buffer("goal", torch.zeros(model.feature_dim))
+
+    def forward(self, source, target, step):
+        return (source.features - self.goal).square().mean()
+
+    def after_step(self, backbone):
+        self.goal += 0.1 * torch.randn_like(self.goal)
+
+
+class Dropping(Backbone):
+    """Drops single values of images between convolutions, or whole channels."""
+
+    class Config(ComponentConfig):
+        channels: bool = False
+
+    def __init__(self, config, pair):
+        super().__init__(config, pair)
+        self.trunk = nn.Sequential(
+            nn.Conv2d(pair.shape[0], 4, 3),
+            nn.Dropout2d(0.3) if config.channels else nn.Dropout(0.3),
+            nn.Conv2d(4, 4, 3),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+        )
+        self.head = nn.Linear(16, len(pair.classes))
+
+    def embed(self, x):
+        return {"features": self.trunk(x)}
 
 
 class Discrepancy(AlignmentLoss):

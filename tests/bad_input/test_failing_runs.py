@@ -64,6 +64,20 @@ def test_a_loss_that_becomes_nan(call):
     assert "at step 6" in again.err
 
 
+def test_of_two_errors_the_first_is_told(call, monkeypatch):
+    """The disk is full when a run that went wrong wants to keep what was good."""
+
+    def full(self, state):
+        raise toolkit.errors.RunError("cannot write run/checkpoints/last.pt: no space left")
+
+    monkeypatch.setattr("datk.runs.RunFolder.save_last", full)
+    outcome = call(align="./losses.py:TurnsNaN", epochs=3)
+    assert outcome.code == 2
+    assert "loss term 'TurnsNaN' became nan" in outcome.err.splitlines()[-1]
+    lost = "the last checkpoints are lost: cannot write run/checkpoints/last.pt: no space left"
+    assert lost in Path("run/log.txt").read_text()
+
+
 @pytest.fixture
 def unlimited():
     """Puts the limit on the size of files back."""
