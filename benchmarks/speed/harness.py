@@ -136,7 +136,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "device": describe_device(device) if device.type == "cuda" else _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "platform": platform.platform(terse=True),
+        "platform": " ".join([platform.system(), platform.machine(), *platform.libc_ver()]),
         "python": platform.python_version(),
         "versions": {
             name: found
