@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from datk.interfaces import SourceBatch, TargetBatch
 from datk.trace import Losses
@@ -32,10 +32,10 @@ class GraphedRun:
         self,
         run: Run,
         device: torch.device,
-        buffers: Callable[[], Iterable[tuple[str, Tensor]]],
+        modules: Iterable[tuple[str, nn.Module]],
         note: Callable[[str], None],
     ) -> None:
-        self.run, self.device, self.buffers, self.note = run, device, buffers, note
+        self.run, self.device, self.modules, self.note = run, device, list(modules), note
         self.calls = 0
         self.failed = False
         self.graph: torch.cuda.CUDAGraph | None = None
@@ -79,14 +79,22 @@ class GraphedRun:
 
     def _check_places(self) -> None:
         """The recording goes on with the tensors that it has seen."""
-        for name, buffer in self.buffers():
-            if buffer.data_ptr() != self.places[name]:
-                self._give_up(f"a component has replaced its buffer '{name}' instead of changing it in place")
+        for owner, buffers, name, place in self.places:
+            buffer = buffers.get(name)
+            if buffer is None or buffer.data_ptr() != place:
+                self._give_up(
+                    f"a component has replaced its buffer '{owner}.{name}' instead of changing it in place"
+                )
                 return
 
     def _record(self, source: SourceBatch, target: TargetBatch) -> None:
         self.source, self.target = _clone(source), _clone(target)
-        self.places = {name: buffer.data_ptr() for name, buffer in self.buffers()}
+        self.places = [
+            (owner, module._buffers, name, buffer.data_ptr())
+            for owner, module in self.modules
+            for name, buffer in module._buffers.items()
+            if buffer is not None
+        ]
         try:
             self.losses = self._capture()
         except Exception as error:  # whatever a component does that a graph cannot hold

@@ -1,6 +1,6 @@
 """Backbone and loss terms as one module: from two batches to the terms of the loss."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -25,8 +25,9 @@ from datk.interfaces import (
     TargetView,
 )
 from datk.nn import ramp
-from datk.rng import seed_defaults
+from datk.rng import default_state, restore_state, seed_defaults
 
+CPU = torch.device("cpu")
 CLASSIFICATION = "classification"
 Owner = Literal["trunk", "head", "terms"]
 """Whose parameters a phase may update."""
@@ -88,7 +89,7 @@ class Objective(nn.Module):
         super().__init__()
 
         def build(chosen: Component, argument: PairInfo | ModelInfo) -> Any:
-            seed_defaults(torch.device("cpu"), seed, "init", chosen.plugin.kind, chosen.label)
+            seed_defaults(CPU, seed, "init", chosen.plugin.kind, chosen.label)
             return chosen.cls(chosen.config, argument)
 
         with torch.random.fork_rng(devices=[]):
@@ -163,6 +164,21 @@ def views(source: SourceBatch, target: TargetBatch, passed: Passed) -> tuple[Sou
         SourceView(x=source.x, index=source.index, labels=source.y, shared=shared, **first),
         TargetView(x=target.x, index=target.index, shared=shared, **rest),
     )
+
+
+def snapshot(buffers: Iterable[Tensor], device: torch.device) -> Callable[[], None]:
+    """Keep what a step changes beside parameters: buffers and random states. The result puts it back."""
+    kept = [(buffer, buffer.clone()) for buffer in buffers]
+    states = [(where, default_state(where)) for where in (CPU, device)]
+
+    def put_back() -> None:
+        for where, state in states:
+            restore_state(where, state)
+        with torch.no_grad():
+            for buffer, value in kept:
+                buffer.copy_(value)
+
+    return put_back
 
 
 def _rows(passed: Passed, rows: slice) -> dict[str, Any]:

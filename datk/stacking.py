@@ -17,10 +17,9 @@ from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
 from datk.interfaces import ParamGroup, Phase, SourceBatch, TargetBatch
-from datk.objective import Objective, Owner, Passed, views
+from datk.objective import CPU, Objective, Owner, Passed, snapshot, views
 from datk.rng import default_state, restore_state
 
-CPU = torch.device("cpu")
 _SIMPLE = (bool, int, float, str, tuple, type(None))
 
 
@@ -95,11 +94,16 @@ class StackedObjective:
             yield from member.backbone.parameters()
         yield from self.stacked_parameters.values()
 
-    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+    def buffers(self) -> Iterator[Tensor]:
         """What a step changes beside parameters."""
-        for k, member in enumerate(self.members):
-            yield from member.backbone.named_buffers(f"{k}")
-        yield from self.stacked_buffers.items()
+        for member in self.members:
+            yield from member.backbone.buffers()
+        yield from self.stacked_buffers.values()
+
+    def named_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """The parts of all backbones; what terms replace is taken in by `adopt`."""
+        for member in self.members:
+            yield from member.backbone.named_modules()
 
     def __call__(
         self, source: SourceBatch, target: TargetBatch, progress: Tensor, phase: Phase
@@ -156,22 +160,18 @@ class StackedObjective:
         """Compute every phase once, on copies of what it would change: what is drawn, and whether it works.
 
         Raises:
-            CannotStackError: a term draws by itself, reads values, keeps something in Python from call to
-                call, or uses an operation that has no version for several models at once.
+            CannotStackError: a component draws beside dropout layers, or a term reads values, keeps something
+                in Python from call to call, or uses an operation that has no version for several models.
         """
-        device = source.x.device
         one = copy.deepcopy(self.members[0])
-        before = [(buffer, buffer.clone()) for _, buffer in self.named_buffers()]
+        put_back = snapshot(self.buffers(), source.x.device)
         try:
-            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-                for phase in self.phases:
-                    self._probe_one(one, *_member(source, target, 0), progress, phase)
-                for phase in self.phases:
-                    self._probe_all(source, target, progress, phase)
+            for phase in self.phases:
+                self._probe_one(one, *_member(source, target, 0), progress, phase)
+            for phase in self.phases:
+                self._probe_all(source, target, progress, phase)
         finally:
-            with torch.no_grad():
-                for buffer, value in before:
-                    buffer.copy_(value)
+            put_back()
 
     def _probe_one(
         self, one: Objective, source: SourceBatch, target: TargetBatch, progress: Tensor, phase: Phase

@@ -10,7 +10,7 @@ def test_my_loss_keeps_the_interface():
 import copy
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -206,21 +206,22 @@ def _check_term(cls: type[LossTerm], config: Any) -> Iterator[tuple[str, Fault]]
     )
 
 
+def _each(view: SourceView | TargetView, change: Callable[[Tensor], Tensor]) -> Any:
+    """A view with each of its tensors changed."""
+    names = [field.name for field in fields(view) if field.name not in ("layers", "shared")]
+    changed: dict[str, Any] = {name: change(getattr(view, name)) for name in names}
+    layers = {name: change(layer) for name, layer in view.layers.items()}
+    return replace(view, **changed, layers=layers, shared={})
+
+
 @torch.no_grad()
 def _is_no_mean(term: LossTerm, step: Step) -> Fault:
     """Compare the value with the mean of those of two halves, as two processes would have them."""
     if term.over_batch:
         return None
 
-    def value(of: slice) -> float:
-        def rows(view: Any) -> Any:
-            tensors = ["x", "index", "features", "logits", *(["labels"] if hasattr(view, "labels") else [])]
-            layers = {name: layer[of] for name, layer in view.layers.items()}
-            return replace(
-                view, **{name: getattr(view, name)[of] for name in tensors}, layers=layers, shared={}
-            )
-
-        return float(term(*map(rows, views(8, 8)), step))
+    def value(rows: slice) -> float:
+        return float(term(*(_each(view, lambda tensor: tensor[rows]) for view in views(8, 8)), step))
 
     whole, halves = value(slice(None)), (value(slice(4)) + value(slice(4, None))) / 2
     if not math.isclose(whole, halves, rel_tol=1e-3, abs_tol=1e-5) and whole == value(slice(None)):
@@ -230,17 +231,9 @@ def _is_no_mean(term: LossTerm, step: Step) -> Fault:
 
 def _leaves_the_device(term: LossTerm, step: Step) -> Fault:
     """Run the term on tensors without values, where `.item()` and `if tensor` cannot work."""
-    source, target = views()
-
-    def empty(view: SourceView | TargetView) -> Any:
-        names = [name for name in type(view).__dataclass_fields__ if name not in ("layers", "shared")]
-        values = {name: getattr(view, name).detach().to("meta") for name in names}
-        return type(view)(**values, layers={"features": values["features"]})
-
+    empty = [_each(view, lambda tensor: tensor.detach().to("meta")) for view in views()]
     try:
-        copy.deepcopy(term).to("meta")(
-            empty(source), empty(target), Step(step.progress.to("meta"), step.phase)
-        )
+        copy.deepcopy(term).to("meta")(*empty, Step(step.progress.to("meta"), step.phase))
     except (RuntimeError, NotImplementedError) as error:
         return f"it reads values in forward ({str(error).partition(chr(10))[0]})"
     return None

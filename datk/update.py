@@ -11,8 +11,7 @@ from datk.config import TrainConfig
 from datk.errors import PluginError
 from datk.graphs import GraphedRun
 from datk.interfaces import ParamGroup, Phase, SourceBatch, TargetBatch
-from datk.objective import Owner
-from datk.rng import default_state, restore_state
+from datk.objective import Owner, snapshot
 from datk.schedules import schedule
 from datk.trace import Losses
 
@@ -31,8 +30,11 @@ class Trained(Protocol):
     def parameters(self) -> Iterator[nn.Parameter]:
         """All parameters."""
 
-    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+    def buffers(self) -> Iterator[Tensor]:
         """What a step changes beside them."""
+
+    def named_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """Those whose own code may replace a buffer."""
 
 
 class Update:
@@ -67,7 +69,7 @@ class Update:
             self.losses = torch.compile(objective, dynamic=False, options={"fallback_random": True})
         self.compiled: set[str] = set()
         """Phases that have been compiled and have worked."""
-        self.run = GraphedRun(self._run, device, objective.named_buffers, note) if graphs else self._run
+        self.run = GraphedRun(self._run, device, objective.named_modules(), note) if graphs else self._run
         if config.graphs and not graphs:
             note(f"train.graphs needs a CUDA device, not {device}; steps run as they are")
 
@@ -109,8 +111,7 @@ class Update:
         self, phase: Phase, source: SourceBatch, target: TargetBatch
     ) -> tuple[tuple[str, ...], Tensor]:
         """The same, for the first time through a compiler: without it, from the same state, if it fails."""
-        before = [(buffer, buffer.clone()) for _, buffer in self.objective.named_buffers()]
-        random = default_state(self.progress.device)
+        put_back = snapshot(self.objective.buffers(), self.progress.device)
         try:
             found = self._gradients(phase, source, target)
         except Exception as error:  # a fault of a component will show again
@@ -119,10 +120,7 @@ class Update:
             reason = " ".join(str(error).split())[:200]
             self.note(f"train.compile failed ({reason}); training goes on without")
             self.losses = self.objective
-            restore_state(self.progress.device, random)
-            with torch.no_grad():
-                for buffer, value in before:
-                    buffer.copy_(value)
+            put_back()
             found = self._gradients(phase, source, target)
         self.compiled.add(phase.name)
         return found

@@ -46,6 +46,8 @@ def real_data():
 @pytest.fixture(scope="session")
 def doomed():
     """Asks doomed.py for runs that it kills."""
+    if not hasattr(os, "fork") or not Path("/proc/self/fd").is_dir():
+        pytest.skip("needs Linux")
     with served("doomed.py") as ask:
         yield ask
 

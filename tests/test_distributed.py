@@ -14,6 +14,7 @@ import datk
 from datk import distributed
 from datk.batchnorm import SyncedBatchNorm
 from datk.errors import ConfigError, RunError
+from tests.curves import curve
 from tests.served import served
 
 HERE = Path(__file__).parent
@@ -85,18 +86,6 @@ def arguments(out, *more, epochs=3, align="mmd,coral", reg="fisher,entropy", **o
     return [*words, *more]
 
 
-def losses(folder):
-    """Terms of every step and validation of every epoch."""
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return torch.tensor(
-        [
-            value
-            for line in lines
-            for value in (line["terms"].values() if line["kind"] == "step" else [line["validation_loss"]])
-        ]
-    )
-
-
 def trained(ranks, folder, *more, size=2, **options):
     folder.mkdir()
     codes, said = ranks(folder, arguments(folder / "run", *more, **options), size)
@@ -121,7 +110,7 @@ def test_two_ranks_train_as_one_process_does(ranks, tmp_path, align, reg, more, 
     """Odd numbers of rows everywhere; the last batch of an epoch is filled up, as ever."""
     one = trained(ranks, tmp_path / "one", size=1, align=align, reg=reg, **more)
     two = trained(ranks, tmp_path / "two", size=2, align=align, reg=reg, **more)
-    torch.testing.assert_close(losses(two.folder), losses(one.folder), rtol=tolerance, atol=tolerance / 10)
+    torch.testing.assert_close(curve(two.folder), curve(one.folder), rtol=tolerance, atol=tolerance / 10)
     assert two.selected_epoch == one.selected_epoch
     for domain in ("source", "target"):
         assert two.metrics[domain]["test"] == pytest.approx(one.metrics[domain]["test"], abs=tolerance)
@@ -141,7 +130,7 @@ def test_one_rank_writes_and_tells(ranks, tmp_path):
 def test_batch_norm_can_be_each_ranks_own(ranks, tmp_path):
     synced = trained(ranks, tmp_path / "synced")
     own = trained(ranks, tmp_path / "own", **{"train.sync_batch_norm": "false"})
-    assert not torch.allclose(losses(own.folder), losses(synced.folder), atol=1e-3)
+    assert not torch.allclose(curve(own.folder), curve(synced.folder), atol=1e-3)
     again = trained(ranks, tmp_path / "again", **{"train.sync_batch_norm": "false"})
     assert again.weights_sha256 == own.weights_sha256
 

@@ -53,7 +53,7 @@ def test_every_call_sees_its_own_batches_and_gives_values_of_its_own():
         return [Losses("train", ("sum",), (source.x.sum() + target.x.sum()).view(1))]
 
     seen, notes = [], []
-    graphed = OnCpu(run, CPU, list, notes.append)
+    graphed = OnCpu(run, CPU, [], notes.append)
     found = [graphed(*batch(number))[0] for number in range(10)]
     assert [losses.values.item() for losses in found] == [18.0 * number for number in range(10)]
     assert graphed.recorded == 1
@@ -67,7 +67,7 @@ def test_what_cannot_be_recorded_runs_as_it_is():
             raise RuntimeError("operation not permitted when stream is capturing\nand much more")
 
     notes = []
-    graphed = Fails(first_value, CPU, list, notes.append)
+    graphed = Fails(first_value, CPU, [], notes.append)
     assert [graphed(*batch(number))[0].values.item() for number in range(6)] == list(range(6))
     assert notes == [
         "train.graphs: the step cannot be recorded (operation not permitted when stream is capturing); "
@@ -84,7 +84,7 @@ def test_what_waits_for_the_device_is_not_even_tried():
         return [Losses("train", ("x",), source.x[0, :1])]
 
     notes = []
-    graphed = OnCpu(run, CPU, list, notes.append)
+    graphed = OnCpu(run, CPU, [], notes.append)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert [graphed(*batch(number))[0].values.item() for number in range(6)] == list(range(6))
@@ -96,17 +96,20 @@ def test_what_waits_for_the_device_is_not_even_tried():
 
 def test_a_buffer_that_is_replaced_afterwards_ends_the_replaying():
     """A recording writes to where the buffer was."""
-    buffers, notes = {"bank": torch.zeros(2), "average": torch.zeros(2)}, []
-    graphed = OnCpu(first_value, CPU, lambda: buffers.items(), notes.append)
+    term, notes = torch.nn.Module(), []
+    term.register_buffer("bank", torch.zeros(2))
+    term.register_buffer("average", torch.zeros(2))
+    term.register_buffer("nothing", None)
+    graphed = OnCpu(first_value, CPU, [("term", term)], notes.append)
     found = []
     for number in range(8):
         if number == 6:
-            buffers["average"] = torch.zeros(2)
+            term.average = torch.zeros(2)
         found.append(graphed(*batch(number))[0].values.item())
     assert found == list(range(8))
     assert graphed.recorded == 1
     assert len(notes) == 1
-    assert "a component has replaced its buffer 'average' instead of changing it in place" in notes[0]
+    assert "a component has replaced its buffer 'term.average' instead of changing it in place" in notes[0]
 
 
 def run(out, **options):

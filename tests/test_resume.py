@@ -1,7 +1,6 @@
 """A run that is killed and resumed ends as one that never was: same weights, same lines, same numbers."""
 
 import json
-import os
 import signal
 from pathlib import Path
 
@@ -14,10 +13,7 @@ HERE = Path(__file__).parent
 TOYS = f"{HERE / 'toys.py'}:"
 EPOCHS, STEPS = 4, 2
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not hasattr(os, "fork") or not Path("/proc/self/fd").is_dir(), reason="needs Linux"),
-]
+pytestmark = pytest.mark.slow
 
 EVERYTHING = {
     "pair": {"name": TOYS + "Toy", "shape": [2, 16, 16]},

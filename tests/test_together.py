@@ -1,7 +1,5 @@
 """Several seeds as one program: each finds what its single run finds."""
 
-import json
-import os
 import signal
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from datk.errors import RunError
 from datk.experiment import execute_seeds
 from datk.stacking import CannotStackError
 from datk.together import StackedData
+from tests.curves import curve
 
 TOYS = f"{Path(__file__).with_name('toys.py')}:"
 CPU = torch.device("cpu")
@@ -53,22 +52,12 @@ def both(tmp_path, **options):
     return ran(tmp_path / "together", **options), ran(tmp_path / "apart", together=False, **options)
 
 
-def numbers(result):
-    """Terms of every step, validation of every epoch."""
-    lines = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
-    return torch.tensor(
-        [
-            value
-            for line in lines
-            for value in (line["terms"].values() if line["kind"] == "step" else [line["validation_loss"]])
-        ]
-    )
-
-
 def check_same(together, apart, tolerance=1e-3):
     for mine, theirs in zip(together, apart, strict=True):
         assert mine.seed == theirs.seed
-        torch.testing.assert_close(numbers(mine), numbers(theirs), rtol=tolerance, atol=tolerance / 10)
+        torch.testing.assert_close(
+            curve(mine.folder), curve(theirs.folder), rtol=tolerance, atol=tolerance / 10
+        )
         assert (mine.epochs, mine.selected_epoch) == (theirs.epochs, theirs.selected_epoch)
         assert mine.data_sha256 == theirs.data_sha256
         assert mine.metrics["target"]["test"] == pytest.approx(theirs.metrics["target"]["test"], abs=1e-3)
@@ -104,8 +93,8 @@ METHODS = {
 def test_each_seed_finds_what_its_single_run_finds(method, tmp_path):
     together, apart = both(tmp_path, **METHODS[method])
     check_same(together, apart)
-    assert len(numbers(together[0])) >= 20
-    losses = [numbers(result) for result in together]
+    assert len(curve(together[0].folder)) >= 20
+    losses = [curve(result.folder) for result in together]
     assert not torch.allclose(losses[0], losses[1])
     for result in together:
         assert result.notes[-1] == "seeds 0, 1, 5 were trained together; seconds are those of all"
@@ -234,19 +223,13 @@ def cli(out, *more):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork") or not Path("/proc/self/fd").is_dir(), reason="needs Linux")
 @pytest.mark.parametrize(
-    "kill", [("after last.pt", 2), ("after last.pt", 3), ("step", 5), ("after result.json", 1)]
+    "kill", [("after last.pt", 2), ("after last.pt", 3), ("half last.pt", 5), ("after result.json", 1)]
 )
 def test_a_killed_run_goes_on_as_if_nothing_had_been(kill, doomed, tmp_path):
     """Also where the last checkpoints are of different epochs, and where one of the seeds is complete."""
     assert doomed({"cli": cli(tmp_path / "whole")}) == 0
-    killed = {"cli": cli(tmp_path / "run"), "kill": kill} if kill[0] != "step" else None
-    if killed is None:
-        killed = {"cli": cli(tmp_path / "run", "--align", f"{TOYS}Centroid"), "kill": ("after last.pt", 1)}
-        killed["cli"] = cli(tmp_path / "run")
-        killed["kill"] = ("half last.pt", 5)
-    assert doomed(killed) == signal.SIGKILL
+    assert doomed({"cli": cli(tmp_path / "run"), "kill": kill}) == signal.SIGKILL
     assert doomed({"cli": cli(tmp_path / "run", "--resume")}) == 0
     results = [
         [datk.read_result(tmp_path / name / f"seed-{seed}") for seed in range(3)] for name in ("run", "whole")
