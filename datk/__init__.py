@@ -11,18 +11,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from datk.errors import DatkError as DatkError
-    from datk.experiment import run as run
-    from datk.runs import RunResult as RunResult
-    from datk.runs import read_result as read_result
+    from datk.base.errors import DatkError as DatkError
+    from datk.runs.result import RunResult as RunResult
+    from datk.runs.result import read_result as read_result
+    from datk.runs.run import run as run
 
-__version__ = "0.1.0"
+from datk.base.version import __version__
 
 _HOMES = {
-    "DatkError": "datk.errors",
-    "RunResult": "datk.runs",
-    "read_result": "datk.runs",
-    "run": "datk.experiment",
+    "DatkError": "datk.base.errors",
+    "RunResult": "datk.runs.result",
+    "read_result": "datk.runs.result",
+    "run": "datk.runs.run",
 }
 
 __all__ = ["DatkError", "RunResult", "__version__", "read_result", "run"]

@@ -1,6 +1,6 @@
 """`python -m datk` is the same program as `datk`."""
 
-from datk.cli import main
+from datk.cli.main import main
 
 if __name__ == "__main__":
     main()

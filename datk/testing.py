@@ -18,9 +18,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from datk.describe import options
-from datk.errors import ConfigError, DataError
-from datk.inspection import inspect_pair
+from datk.base.errors import ConfigError, DataError
+from datk.base.rng import numpy_generator, torch_generator
+from datk.config.describe import options
+from datk.data.inspection import inspect_pair
+from datk.data.published.records import MissingDataError
 from datk.interfaces import (
     Backbone,
     ComponentConfig,
@@ -34,9 +36,7 @@ from datk.interfaces import (
     TargetView,
     TermConfig,
 )
-from datk.objective import check_groups
-from datk.records import MissingDataError
-from datk.rng import numpy_generator, torch_generator
+from datk.training.objective import check_groups
 
 Fault = str | None
 CLASSES = ("a", "b", "c")

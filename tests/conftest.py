@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from datk.cli import main
+from datk.cli.main import main
 from tests.served import served
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"

@@ -18,12 +18,12 @@ import tempfile
 import traceback
 from pathlib import Path
 
+import datk.experiment
 import torch
 
-import datk.experiment
-from datk import cli
-from datk.report import Reporter
-from datk.train import Trainer
+from datk.cli import main as cli
+from datk.training.loop import Trainer
+from datk.training.report import Reporter
 
 
 def die():

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 import datk
-from datk import cli
+from datk.cli import main as cli
 
 
 def free_port():

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import datk
-from datk import cli
+from datk.cli import main as cli
 
 TOYS = f"{Path(__file__).with_name('toys.py')}:"
 

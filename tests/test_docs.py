@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import datk
-from datk.suites import read_suite
+from datk.bench.suite import read_suite
 
 DOCS = Path(__file__).parents[1] / "docs"
 CODE = re.findall(r"```python\n(.*?)```", (DOCS / "plugins.md").read_text(), flags=re.DOTALL)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import datk
-from datk import plugins
+from datk.config import plugins
 from datk.testing import assert_conforms
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import datk
-from datk.cli import cli
+from datk.cli.main import cli
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

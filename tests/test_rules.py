@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PUBLIC = {"datk.interfaces", "datk.nn", "datk.errors", "datk.readers", "datk.records", "datk.duplicates"}
+PUBLIC = {
+    "datk.interfaces",
+    "datk.nn",
+    "datk.base.errors",
+    "datk.data.readers.arrays",
+    "datk.data.published.records",
+    "datk.data.duplicates.search",
+}
 TREE = [
     path
     for folder in ("datk", "plugins", "examples", "benchmarks", "tests")

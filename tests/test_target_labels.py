@@ -11,10 +11,12 @@ import pytest
 import torch
 
 import datk
-from datk import interfaces, plugins, session
-from datk.data import Dataset, TrainingData
+from datk import interfaces
+from datk.config import plugins
+from datk.data.dataset import Dataset, TrainingData
 from datk.interfaces import DomainPair, Phase, SourceBatch, SourceView, TargetBatch, TargetView
-from datk.train import Trainer
+from datk.runs import session
+from datk.training.loop import Trainer
 
 TOYS = f"{Path(__file__).with_name('toys.py')}:"
 ALIGNMENTS = [plugin.name for plugin in plugins.find("alignment")]

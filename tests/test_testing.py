@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from datk import plugins
+from datk.config import plugins
 from datk.interfaces import AlignmentLoss, Backbone, TermConfig
 from datk.testing import ToyPair, assert_conforms, check
 from datk_discrepancy.mmd import MMD

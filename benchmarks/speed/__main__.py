@@ -10,8 +10,8 @@ import torch
 
 from benchmarks.speed.harness import Row, Setting, Spread, machine
 from benchmarks.speed.profile import write_profile
-from datk.devices import resolve_device
-from datk.rng import reproducible
+from datk.base.devices import resolve_device
+from datk.base.rng import reproducible
 
 ROWS = (
     "step", "naive_step", "mmd", "coral", "epoch", "methods", "memory", "batch_size", "start", "inference",

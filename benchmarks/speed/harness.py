@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from datk.devices import describe_device, reusing_memory
+from datk.base.devices import describe_device, reusing_memory
 
 
 @dataclass(frozen=True)

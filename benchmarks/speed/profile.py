@@ -7,7 +7,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.speed.harness import Setting, machine
 from benchmarks.speed.subjects import METHODS, Step
-from datk.devices import reusing_memory
+from datk.base.devices import reusing_memory
 
 STEPS = 5
 OPERATIONS = 30

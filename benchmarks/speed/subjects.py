@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.harness import Setting
-from datk.config import Experiment, resolve
-from datk.data import open_pair, prepare
+from datk.config.resolve import Experiment, resolve
+from datk.data.dataset import open_pair, prepare
 from datk.interfaces import DomainPair, PairInfo, Samples, SourceBatch, TargetBatch
-from datk.objective import Objective
-from datk.report import FileReporter, Reporters
-from datk.runs import RunFolder
-from datk.train import Trainer
-from datk.update import Update
+from datk.runs.folder import RunFolder
+from datk.training.loop import Trainer
+from datk.training.objective import Objective
+from datk.training.report import FileReporter, Reporters
+from datk.training.step import Update
 
 SHAPE = (3, 75, 75)
 METHODS: dict[str, dict[str, Any]] = {

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from datk.errors import ConfigError, DataError
+from datk.interfaces import ConfigError, DataError
 
 
 class Column(NamedTuple):

@@ -5,8 +5,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from datk.errors import DataError
-from datk.readers import StoredArray
+from datk.data.readers import StoredArray
+from datk.interfaces import DataError
 
 Layout = Literal["auto", "nchw", "nhwc", "features"]
 

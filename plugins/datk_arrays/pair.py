@@ -6,9 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from datk.errors import ConfigError, DataError
-from datk.interfaces import Array, ComponentConfig, DomainPair, Samples
-from datk.readers import StoredArray, open_array
+from datk.data.readers import StoredArray, open_array
+from datk.interfaces import Array, ComponentConfig, ConfigError, DataError, DomainPair, Samples
 from datk_arrays.labels import Column, class_numbers, clean_column, flags, group_numbers
 from datk_arrays.layout import ChannelsFirst, Layout, channels_first, find_layout
 

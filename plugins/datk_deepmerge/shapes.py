@@ -1,7 +1,6 @@
 """What the image backbones ask of the data."""
 
-from datk.errors import DataError
-from datk.interfaces import PairInfo
+from datk.interfaces import DataError, PairInfo
 
 
 def image_shape(pair: PairInfo, backbone: str, minimum: int) -> tuple[int, int, int]:

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from datk.errors import ConfigError
-from datk.interfaces import AlignmentLoss, SourceView, Step, TargetView
+from datk.interfaces import AlignmentLoss, ConfigError, SourceView, Step, TargetView
 from datk.nn import gram, joined, joint_distances, squared_distances
 from datk_discrepancy.blocks import indicator
 

@@ -7,8 +7,7 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 
-from datk.errors import ConfigError
-from datk.interfaces import AlignmentLoss, ModelInfo, SourceView, Step, TargetView, TermConfig
+from datk.interfaces import AlignmentLoss, ConfigError, ModelInfo, SourceView, Step, TargetView, TermConfig
 from datk.nn import joint_distances, squared_distances
 from datk_discrepancy.blocks import block_sums
 

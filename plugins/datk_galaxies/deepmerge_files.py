@@ -3,7 +3,7 @@
 Sizes are those of a download in January 2023; means and deviations those that the authors' code records.
 """
 
-from datk.records import RecordFile
+from datk.interfaces import RecordFile
 
 __all__ = ["SIMREAL_FILES", "SIMSIM_FILES"]
 

@@ -1,6 +1,6 @@
 """The published data of DeepMerge II, as `datk data fetch` needs to know them."""
 
-from datk.records import Record
+from datk.interfaces import Record
 from datk_galaxies import mock_record
 from datk_galaxies.deepmerge_files import SIMREAL_FILES, SIMSIM_FILES
 from datk_galaxies.grouping import group_simreal, group_simsim

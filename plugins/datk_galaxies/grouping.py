@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datk.duplicates import group_duplicates
-from datk.errors import DataError
-from datk.readers import StoredArray
+from datk.data.duplicates import group_duplicates
+from datk.data.readers import StoredArray
+from datk.interfaces import DataError
 from datk_galaxies.row_structure import fault_in_order, galaxies_of_rows, rows_correspond
 
 __all__ = ["group_simreal", "group_simsim"]

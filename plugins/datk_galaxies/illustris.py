@@ -6,10 +6,9 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from datk.errors import DataError
-from datk.interfaces import ComponentConfig, DomainPair, Samples
-from datk.readers import open_array
-from datk.records import Record, open_record
+from datk.data.published.records import open_record
+from datk.data.readers import open_array
+from datk.interfaces import ComponentConfig, DataError, DomainPair, Record, Samples
 from datk_galaxies.deepmerge_record import SIMREAL, SIMSIM
 
 __all__ = ["IllustrisSDSS", "IllustrisSimSim"]

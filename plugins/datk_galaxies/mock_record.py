@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from datk.errors import ConfigError
-from datk.records import RecordFile
+from datk.interfaces import ConfigError, RecordFile
 from datk_galaxies.deepmerge_files import SIMREAL_FILES, SIMSIM_FILES
 from datk_galaxies.mock_images import brightness, portraits, turned_copies, uncut
 from datk_galaxies.npy_files import ArrayFile

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import datk as toolkit
-from datk.errors import DatkError
+from datk.base.errors import DatkError
 
 
 def as_flags(arguments: dict[str, Any]) -> list[str]:

@@ -7,9 +7,9 @@ import torch
 
 from benchmarks.speed.harness import Row, Setting, interleaved, ratio, spreads
 from benchmarks.speed.subjects import METHODS, Run
-from datk.data import EVALUATION_BATCH
-from datk.evaluate import evaluate
-from datk.inference import embed, predict
+from datk.data.dataset import EVALUATION_BATCH
+from datk.runs.evaluate import evaluate
+from datk.training.predict import embed, predict
 
 ROWS = {False: 4_000, True: 15_426}
 TSNE_ROWS = 2_000

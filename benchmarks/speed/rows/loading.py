@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.speed.harness import Row, Setting, interleaved, ratio, spreads
 from benchmarks.speed.subjects import METHODS, Run
-from datk.readers import open_array
-from datk.rows import StreamedRows
+from datk.data.readers import open_array
+from datk.data.rows import StreamedRows
 
 ROWS = 3_658
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
+from datk.together import Stack
+
 from benchmarks.speed.harness import Row, Setting, interleaved, ratio, spreads
 from benchmarks.speed.subjects import METHODS, PAPER_ROWS, Run
-from datk.together import Stack
 
 SEEDS = 8
 SMALL_ROWS = 400

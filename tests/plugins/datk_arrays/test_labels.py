@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datk.errors import ConfigError, DataError
+from datk.base.errors import ConfigError, DataError
 from datk_arrays.labels import Column, class_numbers, clean_column, flags, group_numbers
 
 

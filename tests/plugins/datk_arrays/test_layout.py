@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from datk.errors import DataError
-from datk.readers import StoredArray
+from datk.base.errors import DataError
+from datk.data.readers.arrays import StoredArray
 from datk_arrays.layout import ChannelsFirst, channels_first, find_layout
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from datk.errors import ConfigError, DataError, DatkError
+from datk.base.errors import ConfigError, DataError, DatkError
 from datk_arrays.pair import Arrays, ArraysConfig
 
 RNG = np.random.default_rng(0)

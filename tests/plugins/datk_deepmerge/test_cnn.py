@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from datk.errors import DataError
+from datk.base.errors import DataError
 from datk.interfaces import PairInfo
 from datk_deepmerge.cnn import DeepMerge
 

@@ -4,7 +4,7 @@ from pydantic import ValidationError
 from torch import nn
 from torchvision.models import resnet18
 
-from datk.errors import DataError
+from datk.base.errors import DataError
 from datk.interfaces import PairInfo
 from datk_deepmerge.resnet import ResNet18
 

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datk.errors import ConfigError
+from datk.base.errors import ConfigError
 from datk_discrepancy.coral import CORAL, coral
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from datk.errors import ConfigError
+from datk.base.errors import ConfigError
 from datk_discrepancy.mmd import BANDWIDTHS, MMD, kernel_sum, median_distance, mmd
 
 FIXED = BANDWIDTHS["fixed"]

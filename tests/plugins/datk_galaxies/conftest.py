@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from datk.published.fetch import fetch
+from datk.data.published.fetch import fetch
 from datk_galaxies import mock_record
 from datk_galaxies.deepmerge_record import SIMREAL, SIMSIM
 

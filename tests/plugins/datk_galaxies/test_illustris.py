@@ -4,9 +4,9 @@ import h5py
 import numpy as np
 import pytest
 
-from datk.errors import DataError
-from datk.records import MissingDataError
-from datk.splits import split_pair
+from datk.base.errors import DataError
+from datk.data.published.records import MissingDataError
+from datk.data.splits import split_pair
 from datk.testing import assert_conforms
 from datk_galaxies import grouping
 from datk_galaxies.grouping import group_simsim

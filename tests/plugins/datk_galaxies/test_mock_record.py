@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from datk.errors import ConfigError
+from datk.base.errors import ConfigError
 from datk_galaxies.deepmerge_record import SIMREAL, SIMSIM
 from datk_galaxies.mock_record import LEAST_SCALE, write
 

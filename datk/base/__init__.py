@@ -1,0 +1,1 @@
+"""What knows nothing of domains: errors, files, random generators, devices, processes."""

@@ -1,0 +1,201 @@
+"""Suites: TOML files that name experiments, the tables they stand in, and published numbers beside them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from datk.base.errors import ConfigError, did_you_mean
+from datk.config import merge, plugins
+from datk.config.resolve import Experiment, resolve
+from datk.config.validation import validate
+from datk.runs.metrics import metrics_of
+
+NAME = r"^[A-Za-z0-9][\w.+-]*$"
+"""Names of tables and cells are names of folders, too."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Reference(_Model):
+    """Numbers that somebody else reports for a cell."""
+
+    source: dict[str, float] = {}
+    """By metric, on the source's test rows."""
+    target: dict[str, float] = {}
+    impossible: tuple[str, ...] = ()
+    """`domain.metric` of numbers that contradict others of their row; the table marks them."""
+
+
+class Cell(_Model):
+    """One experiment, run with every seed."""
+
+    name: str = Field(pattern=NAME)
+    title: str = ""
+    """What the table calls it; its name if empty."""
+    table: str | None = None
+    """The table it stands in; every table if not given."""
+    recipe: str | None = None
+    """Recipe to start from."""
+    config: dict[str, Any] = {}
+    """Options over those of recipe, suite and table, as in a file for `--config`."""
+    init: str | None = None
+    """`table/cell` before this one whose run of the same seed is where this one starts (`--init`)."""
+    reference: dict[str, Reference] = {}
+    """Published numbers, by the name of who reports them."""
+
+
+class Table(_Model):
+    """A table of the report."""
+
+    name: str = Field(pattern=NAME)
+    title: str
+    text: str = ""
+    """What its reader must know."""
+    config: dict[str, Any] = {}
+    """Options of all its cells."""
+
+
+class Suite(_Model):
+    """A suite file."""
+
+    title: str
+    text: str = ""
+    """What every reader must know, for instance where the references come from."""
+    seeds: tuple[int, ...] = Field((0, 1, 2, 3, 4), min_length=1)
+    metrics: tuple[str, ...] = ("accuracy", "auc", "f1", "brier")
+    """Columns of the tables."""
+    config: dict[str, Any] = {}
+    """Options of all cells."""
+    table: tuple[Table, ...] = Field(min_length=1)
+    cell: tuple[Cell, ...] = Field(min_length=1)
+
+    @property
+    def task(self) -> str:
+        """What all cells predict."""
+        task = self.config.get("task", "datk:classification")
+        return str(task["name"] if isinstance(task, dict) else task)
+
+    def first_seeds(self, count: int) -> tuple[int, ...]:
+        """The first seeds of the suite, continued by the numbers after its largest if it has fewer."""
+        after = max(self.seeds) + 1
+        return (*self.seeds, *range(after, after + count))[:count]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cell in one table of its suite."""
+
+    suite: Suite
+    table: Table
+    cell: Cell
+
+    @property
+    def key(self) -> str:
+        """`table/cell`: what `init` names, and the folder of its runs."""
+        return f"{self.table.name}/{self.cell.name}"
+
+    @property
+    def title(self) -> str:
+        """What the table calls it."""
+        return self.cell.title or self.cell.name
+
+    def experiment(self, seed: int, epochs: int | None = None, overrides: Sequence[str] = ()) -> Experiment:
+        """The resolved experiment with a seed; `init` names the other cell. Raises as
+        `datk.config.resolve.resolve`.
+
+        Args:
+            epochs: in place of the cell's own.
+            overrides: `key=value`, over everything.
+        """
+        config = [self.suite.config, self.table.config, self.cell.config]
+        selectors = {"seed": seed, "epochs": epochs, "init": self.cell.init}
+        try:
+            experiment = resolve(
+                recipe=self.cell.recipe, config=config, selectors=selectors, overrides=overrides
+            )
+            if experiment.config.seed != seed or any("seed" in layer for layer in config):
+                raise ConfigError("seed is not an option here; the suite's seeds say what is run")
+        except ConfigError as error:
+            raise ConfigError(f"{self.key}: {error}") from None
+        return experiment
+
+
+def read_suite(reference: str) -> tuple[Suite, list[Entry]]:
+    """The suite of a name, or of a path that ends in .toml, and its entries, table by table.
+
+    Raises:
+        ConfigError: the file is missing or malformed, or what it says contradicts itself.
+        PluginError: no installed suite has that name.
+    """
+    path = reference if reference.endswith(".toml") else plugins.resolve("suite", reference).target
+    content = merge.read_file(path, "suite")
+    try:
+        suite: Suite = validate(Suite, content)
+        _check(suite)
+        entries = [
+            Entry(suite, table, cell)
+            for table in suite.table
+            for cell in suite.cell
+            if cell.table in (None, table.name)
+        ]
+        _check_entries(entries)
+    except ConfigError as error:
+        raise ConfigError(f"suite {path}: {error}") from None
+    return suite, entries
+
+
+def _check(suite: Suite) -> None:
+    if len(set(suite.seeds)) < len(suite.seeds) or min(suite.seeds) < 0:
+        raise ConfigError(f"seeds must be distinct and not negative, not {list(suite.seeds)}")
+    tables = [table.name for table in suite.table]
+    if repeated := _repeated(tables):
+        raise ConfigError(f"two tables are called '{repeated}'")
+    for cell in suite.cell:
+        if cell.table not in (None, *tables):
+            unknown = str(cell.table)
+            raise ConfigError(
+                f"cell '{cell.name}' stands in no table: {unknown}{did_you_mean(unknown, tables)}"
+            )
+    named = [
+        name
+        for cell in suite.cell
+        for reported in cell.reference.values()
+        for name in (*reported.source, *reported.target, *(_metric(place) for place in reported.impossible))
+    ]
+    known = metrics_of(suite.task)
+    for name in (*suite.metrics, *named):
+        if name not in known:
+            raise ConfigError(f"unknown metric '{name}'{did_you_mean(name, known)}")
+
+
+def _metric(place: str) -> str:
+    domain, _, metric = place.partition(".")
+    if domain not in ("source", "target"):
+        raise ConfigError(f"'{place}' in impossible must be source.metric or target.metric")
+    return metric
+
+
+def _check_entries(entries: Sequence[Entry]) -> None:
+    if repeated := _repeated([entry.key for entry in entries]):
+        raise ConfigError(f"two cells are called '{repeated}'")
+    before: list[str] = []
+    for entry in entries:
+        init = entry.cell.init
+        if init is not None and init not in before:
+            raise ConfigError(
+                f"{entry.key} starts from '{init}', which is no cell before it{did_you_mean(init, before)}"
+            )
+        before.append(entry.key)
+
+
+def _repeated(names: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None

@@ -1,0 +1,235 @@
+"""Running a suite: every entry with every seed, those that are done already left alone.
+
+A run's folder is named for a hash of its resolved configuration, its data and the weights it starts from: a
+complete run is not repeated, an interrupted one goes on, a changed option makes a new one.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from datk.base.errors import DatkError, RunError
+from datk.base.files import write_json
+from datk.bench.suite import Entry
+from datk.config.resolve import Experiment, changed
+from datk.data.inspection import inspect_pair
+from datk.data.published.records import MissingDataError
+from datk.interfaces import DomainPair
+from datk.runs.folder import RunFolder, differences, recorded_experiment
+from datk.runs.result import RunResult, read_result
+from datk.runs.run import execute
+from datk.training.checkpoints import Checkpoints, weights_checksum
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one entry with one seed."""
+
+    entry: Entry
+    seed: int
+    status: Literal["ran", "was done", "data missing", "failed"]
+    result: RunResult | None = None
+    error: str = ""
+
+
+def run_suite(
+    entries: Sequence[Entry],
+    seeds: Sequence[int],
+    out: Path,
+    *,
+    epochs: int | None = None,
+    overrides: Sequence[str] = (),
+    jobs: int = 1,
+    tell: Callable[[Outcome], None] = lambda outcome: None,
+) -> list[Outcome]:
+    """Run all entries with all seeds; a run that fails does not stop the others.
+
+    Args:
+        out: folder of the runs.
+        epochs: in place of those of the suite.
+        overrides: `key=value`, over what the suite says.
+        jobs: runs at a time, each in a process of its own if more than one.
+        tell: told of every outcome, as soon as it is there.
+
+    Returns:
+        The outcomes, entry by entry.
+
+    Raises:
+        ConfigError, PluginError: an entry that cannot be resolved, before any is run.
+    """
+    experiments = {
+        (entry.key, seed): entry.experiment(seed, epochs, overrides) for entry in entries for seed in seeds
+    }
+    outcomes: dict[tuple[str, int], Outcome] = {}
+    runner = _Runner(out, jobs)
+
+    def run(entry: Entry, seed: int) -> Outcome:
+        start = outcomes.get((str(entry.cell.init), seed))
+        outcome = runner.run(entry, seed, experiments[entry.key, seed], start)
+        if not runner.stopping:
+            tell(outcome)
+        return outcome
+
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        try:
+            for wave in _waves(entries):
+                tasks = [(entry, seed) for entry in wave for seed in seeds]
+                for outcome in _in_turn(pool, run, tasks) if jobs > 1 else (run(*task) for task in tasks):
+                    outcomes[outcome.entry.key, outcome.seed] = outcome
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            runner.stop()
+            raise
+    return [outcomes[entry.key, seed] for entry in entries for seed in seeds]
+
+
+def _in_turn(
+    pool: ThreadPoolExecutor, run: Callable[[Entry, int], Outcome], tasks: Sequence[tuple[Entry, int]]
+) -> Iterator[Outcome]:
+    futures = [pool.submit(run, *task) for task in tasks]
+    for future in futures:
+        yield future.result()
+
+
+def _waves(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Entries in groups each of which needs the runs of earlier groups only."""
+    depth: dict[str, int] = {}
+    for entry in entries:
+        depth[entry.key] = 0 if entry.cell.init is None else depth[entry.cell.init] + 1
+    return [[e for e in entries if depth[e.key] == level] for level in range(max(depth.values()) + 1)]
+
+
+class _Runner:
+    """Runs one entry at a time here, or several in processes of their own."""
+
+    def __init__(self, out: Path, jobs: int) -> None:
+        self.out, self.jobs = out, jobs
+        self.checksums: dict[str, str] = {}
+        self.pair: tuple[str, DomainPair] | None = None
+        self.reading = threading.Lock()
+        self.processes: set[subprocess.Popen[str]] = set()
+        self.stopping = False
+
+    def stop(self) -> None:
+        """End the runs in processes of their own, wherever they are: what is written is always whole."""
+        self.stopping = True
+        for process in list(self.processes):
+            process.terminate()
+
+    def run(self, entry: Entry, seed: int, experiment: Experiment, start: Outcome | None) -> Outcome:
+        try:
+            experiment, weights = _start(entry, experiment, start)
+            folder = self._folder(entry, seed, experiment, weights)
+            if (folder / "result.json").is_file():
+                return Outcome(entry, seed, "was done", read_result(folder))
+            if self.jobs > 1:
+                self._run_in_process(experiment, folder)
+            else:
+                execute(experiment, folder, resume=True, pair=self._pair(experiment))
+            return Outcome(entry, seed, "ran", read_result(folder))
+        except MissingDataError as error:
+            return Outcome(entry, seed, "data missing", error=str(error))
+        except DatkError as error:
+            return Outcome(entry, seed, "failed", error=str(error))
+        except Exception as error:  # a fault of a plugin must not cost the other runs
+            return Outcome(entry, seed, "failed", error=f"{type(error).__name__}: {error}")
+
+    def _run_in_process(self, experiment: Experiment, folder: Path) -> None:
+        """Run with a share of the processor's cores. Raises `RunError` if it fails."""
+        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // self.jobs))
+        with tempfile.TemporaryDirectory() as temporary:
+            config = Path(temporary) / "config.json"
+            write_json(config, experiment.config.model_dump(mode="json"))
+            command: list[Any] = [sys.executable, "-m", "datk", "run", "--config", config, "--out", folder]
+            process = subprocess.Popen(
+                [*command, "--resume", "--quiet"],
+                env=os.environ | {"OMP_NUM_THREADS": threads},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,  # Ctrl-C is ours to pass on, once
+            )
+            self.processes.add(process)
+            if self.stopping:
+                process.terminate()
+            said = process.communicate()[1].strip().splitlines()
+            self.processes.discard(process)
+        if process.returncode:
+            ended = f"its process ended with {process.returncode}"
+            raise RunError(said[-1].removeprefix("error: ") if said else ended)
+
+    def _folder(self, entry: Entry, seed: int, experiment: Experiment, weights: str | None) -> Path:
+        data = self._checksum(experiment)
+        content = json.dumps([changed(experiment) | {"init": weights}, data], sort_keys=True)
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        folder = self.out / entry.key / f"seed-{seed}-{digest[:12]}"
+        if not folder.exists():
+            # An earlier version may have named the folder of this very run otherwise.
+            for earlier in sorted(folder.parent.glob(f"seed-{seed}-*")):
+                if _holds(earlier, experiment, weights, data):
+                    return earlier
+        return folder
+
+    def _checksum(self, experiment: Experiment) -> str:
+        key = _pair_key(experiment)
+        with self.reading:
+            if key not in self.checksums:
+                task = experiment.task.cls(experiment.task.config)
+                self.checksums[key] = inspect_pair(self._pair(experiment), task).checksum
+                if self.jobs > 1:
+                    self.pair = None  # each process has its own
+            return self.checksums[key]
+
+    def _pair(self, experiment: Experiment) -> DomainPair:
+        """The pair, made once for runs that follow one another."""
+        key = _pair_key(experiment)
+        if self.pair is None or self.pair[0] != key:
+            self.pair = None  # two at a time may be too large
+            self.pair = key, experiment.pair.cls(experiment.pair.config)
+        return self.pair[1]
+
+
+def _holds(folder: Path, experiment: Experiment, weights: str | None, data: str) -> bool:
+    """Whether a folder holds a run of an experiment, from the same first weights and on the same data."""
+    try:
+        recorded = recorded_experiment(folder)
+        if [key for key, _, _ in differences(recorded, experiment) if key != "init"]:
+            return False
+        if weights != _first_weights(recorded.config.init):
+            return False
+        return all(start.get("data_sha256") == data for start in RunFolder(folder).starts())
+    except DatkError:
+        return False
+
+
+def _first_weights(init: str | None) -> str | None:
+    """Checksum of the weights in the run folder that a run starts from."""
+    return None if init is None else weights_checksum(Checkpoints(Path(init)).load_selected())
+
+
+def _pair_key(experiment: Experiment) -> str:
+    return json.dumps(experiment.config.pair, sort_keys=True)
+
+
+def _start(entry: Entry, experiment: Experiment, start: Outcome | None) -> tuple[Experiment, str | None]:
+    """The experiment with the folder of the run it starts from, and the checksum of the weights there."""
+    init = experiment.config.init
+    if entry.cell.init is not None:
+        if start is None or start.result is None:
+            reason = start.status if start else "not run"
+            error = MissingDataError if reason == "data missing" else RunError
+            raise error(f"it starts from {entry.cell.init}, which has no result ({reason})")
+        init = str(start.result.folder)
+    if init is None:
+        return experiment, None
+    config = experiment.config.model_copy(update={"init": init})
+    return replace(experiment, config=config), _first_weights(init)

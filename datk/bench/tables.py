@@ -1,0 +1,254 @@
+"""From the outcomes of a suite to its tables, as Markdown, CSV and JSON."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from datk.bench.suite import Entry, Suite, Table
+from datk.bench.sweep import Outcome
+from datk.runs.metrics import metrics_of
+from datk.runs.result import RunResult
+from datk.runs.seeds import summarize
+
+DATK = "datk"
+IMPOSSIBLE = "‡"
+
+
+@dataclass(frozen=True)
+class Number:
+    """A cell of a table."""
+
+    mean: float
+    std: float | None = None
+    impossible: bool = False
+
+    def __str__(self) -> str:
+        spread = f" ± {self.std:.3f}" if self.std is not None else ""
+        return f"{self.mean:.3f}{spread}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method on one domain: measured by datk, or reported by somebody else."""
+
+    method: str
+    domain: str
+    by: str
+    """`datk`, or the name of the reference."""
+    seeds: int
+    """Runs behind it; 0 for a reference."""
+    numbers: dict[str, Number]
+    """By metric; without those that are not known."""
+    seconds_per_epoch: float | None = None
+
+    def cell(self, metric: str) -> str:
+        """What the table shows: two decimals of a reference, as published; a dash for what is unknown."""
+        number = self.numbers.get(metric)
+        if number is None:
+            return "–"
+        return str(number) if self.seeds else f"{number.mean:.2f}" + IMPOSSIBLE * number.impossible
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A table with its lines."""
+
+    table: Table
+    lines: tuple[Line, ...]
+    caption: str
+    absent: tuple[str, ...]
+    """What is not in it, and why."""
+
+
+def fill(suite: Suite, outcomes: Sequence[Outcome]) -> list[Filled]:
+    """The tables of a suite."""
+    return [_filled(table, [o for o in outcomes if o.entry.table == table]) for table in suite.table]
+
+
+def _filled(table: Table, outcomes: Sequence[Outcome]) -> Filled:
+    lines: list[Line] = []
+    for entry in dict.fromkeys(outcome.entry.key for outcome in outcomes):
+        lines += _lines([outcome for outcome in outcomes if outcome.entry.key == entry])
+    done = [outcome for outcome in outcomes if outcome.result is not None]
+    marked = any(number.impossible for line in lines for number in line.numbers.values())
+    return Filled(table, tuple(lines), _caption(done, marked), tuple(_absent(outcomes)))
+
+
+def _lines(outcomes: Sequence[Outcome]) -> Iterable[Line]:
+    """The lines of one entry: for each domain what was measured, then what others report."""
+    entry, wanted = outcomes[0].entry, len(outcomes)
+    results = [outcome.result for outcome in outcomes if outcome.result is not None]
+    summary = summarize(results) if results else {}
+    title = (
+        entry.title if len(results) in (0, wanted) else f"{entry.title} ({len(results)} of {wanted} seeds)"
+    )
+    for domain in ("source", "target"):
+        measured = summary.get(domain, {}).get("test", {})
+        numbers = {
+            metric: Number(value["mean"], value["std"])
+            for metric, value in measured.items()
+            if value["mean"] is not None and metric in metrics_of(results[0].task)
+        }
+        seconds = fmean(result.seconds_per_epoch for result in results) if results else None
+        if results:
+            yield Line(title, domain, DATK, len(results), numbers, seconds)
+        yield from _reported(entry, title, domain)
+
+
+def _reported(entry: Entry, title: str, domain: str) -> Iterable[Line]:
+    for name, reference in entry.cell.reference.items():
+        values: dict[str, float] = getattr(reference, domain)
+        if values:
+            numbers = {
+                metric: Number(value, impossible=f"{domain}.{metric}" in reference.impossible)
+                for metric, value in values.items()
+            }
+            yield Line(title, domain, name, 0, numbers)
+
+
+def _absent(outcomes: Sequence[Outcome]) -> Iterable[str]:
+    """Each reason once, with what it keeps out: `MMD (seed 0, 1): failed: ...`."""
+    reasons: dict[str, dict[str, list[str]]] = {}
+    for outcome in outcomes:
+        if outcome.result is None:
+            titles = reasons.setdefault(f"{outcome.status}: {outcome.error}", {})
+            titles.setdefault(outcome.entry.title, []).append(str(outcome.seed))
+    for reason, titles in reasons.items():
+        out = [f"{title} (seed {', '.join(seeds)})" for title, seeds in titles.items()]
+        yield f"{', '.join(out)}: {reason}"
+
+
+def _caption(done: Sequence[Outcome], marked: bool) -> str:
+    """How the numbers were made; more than one value where the runs differ."""
+    results = [outcome.result for outcome in done if outcome.result is not None]
+    if not results:
+        return "No run is complete."
+
+    def each(values: Iterable[Any]) -> str:
+        return " or ".join(dict.fromkeys(str(value) for value in values))
+
+    seeds = sorted({result.seed for result in results})
+    means = "mean ± sample standard deviation over seeds" if len(seeds) > 1 else "seed"
+    epochs = _span(result.epochs for result in results)
+    sizes = [
+        _span(result.metrics[domain].get("test", {}).get("n", 0) for result in results)
+        for domain in ("source", "target")
+    ]
+    parts = [
+        f"Test rows, {means} {', '.join(map(str, seeds))}",
+        f"backbone {each(result.backbone for result in results)}",
+        f"epoch chosen by {each(map(_chosen_by, results))}",
+        f"split {each(result.split for result in results)}",
+        f"{sizes[0]} source and {sizes[1]} target test rows",
+        f"{epochs} epoch{'' if epochs == '1' else 's'}",
+        each(result.device for result in results),
+        f"datk {each(result.datk for result in results)}",
+    ]
+    notes = [f"Note: {note}." for note in _notes(done)]
+    if any(result.split == "paper" for result in results):
+        notes.insert(0, "split=paper deals single images: test objects have copies in training.")
+    if marked:
+        notes.append(f"{IMPOSSIBLE} contradicts other published numbers of its row.")
+    return " ".join(["; ".join(parts) + ".", *notes])
+
+
+def _chosen_by(result: RunResult) -> str:
+    used = "with target labels: an upper bound" if result.uses_target_labels else "no target label is used"
+    return f"{result.selected_by} ({used})"
+
+
+def _span(values: Iterable[Any]) -> str:
+    """The value, or the least and the largest."""
+    known = sorted(set(values))
+    return f"{known[0]} to {known[-1]}" if len(known) > 1 else str(known[0])
+
+
+def _notes(done: Sequence[Outcome]) -> Iterable[str]:
+    """What the first run of each cell says of its data, with the cells that say it unless all do."""
+    first = {outcome.entry.key: outcome for outcome in reversed(done)}
+    cells: dict[str, list[str]] = {}
+    for outcome in reversed(first.values()):
+        for note in outcome.result.notes if outcome.result else ():
+            cells.setdefault(note, []).append(outcome.entry.title)
+    for note, titles in cells.items():
+        yield note if len(titles) == len(first) else f"{', '.join(titles)}: {note}"
+
+
+# --- forms ---------------------------------------------------------------------------------------------
+
+
+def markdown(suite: Suite, tables: Sequence[Filled], command: str) -> str:
+    """The report as a page."""
+    page = [f"# {suite.title}", "", *([suite.text.strip(), ""] if suite.text else []), f"    {command}", ""]
+    for filled in tables:
+        page += [f"## {filled.table.title}", ""]
+        page += [filled.table.text.strip(), ""] if filled.table.text else []
+        header, *rows = grid(suite, filled)
+        page += [_row(header), _row(["---"] * len(header)), *map(_row, rows), "", filled.caption, ""]
+        page += [f"- Not in the table: {reason}" for reason in filled.absent]
+        page += [""] if filled.absent else []
+    return "\n".join(page).rstrip() + "\n"
+
+
+def grid(suite: Suite, filled: Filled) -> list[list[str]]:
+    """Header and rows of a table; who measured is a column only where somebody else did, too."""
+    alone = all(line.by == DATK for line in filled.lines)
+    by = [] if alone else ["by"]
+    rows = [
+        [
+            "method",
+            "domain",
+            *by,
+            *(metrics_of(suite.task)[metric].title for metric in suite.metrics),
+            "s/epoch",
+        ]
+    ]
+    method = domain = ""
+    for line in filled.lines:
+        names = ["" if line.method == method else line.method]
+        names.append("" if (line.method, line.domain) == (method, domain) else line.domain)
+        names += [] if alone else [line.by]
+        seconds = "" if line.seconds_per_epoch is None else f"{line.seconds_per_epoch:.2f}"
+        rows.append([*names, *(line.cell(metric) for metric in suite.metrics), seconds])
+        method, domain = line.method, line.domain
+    return rows
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def csv_text(suite: Suite, tables: Sequence[Filled]) -> str:
+    """The lines of all tables, a column for mean and deviation of each metric."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    spread = [f"{metric}_{part}" for metric in suite.metrics for part in ("mean", "std")]
+    writer.writerow(["table", "method", "domain", "by", "seeds", *spread, "seconds_per_epoch"])
+    for filled in tables:
+        for line in filled.lines:
+            numbers = [line.numbers.get(metric) for metric in suite.metrics]
+            values = [value for n in numbers for value in ((n.mean, n.std) if n else (None, None))]
+            names = [filled.table.name, line.method, line.domain, line.by, line.seeds]
+            writer.writerow([*names, *values, line.seconds_per_epoch])
+    return text.getvalue()
+
+
+def record(suite: Suite, outcomes: Sequence[Outcome], command: str) -> dict[str, Any]:
+    """Everything: the result of every run, and what failed."""
+    return {
+        "suite": suite.model_dump(mode="json"),
+        "command": command,
+        "runs": [
+            {
+                "entry": outcome.entry.key,
+                "seed": outcome.seed,
+                "status": outcome.status,
+                "error": outcome.error or None,
+                "result": outcome.result.model_dump(mode="json") if outcome.result else None,
+            }
+            for outcome in outcomes
+        ],
+    }

@@ -1,0 +1,74 @@
+"""What `datk bench` shows."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from datk.bench.suite import Suite
+from datk.bench.sweep import Outcome
+from datk.bench.tables import Filled, grid
+
+
+class Progress:
+    """A line for every run that ends."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done = total, 0
+        self.lock = threading.Lock()  # runs end in threads of their own
+        self.console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+    def tell(self, outcome: Outcome) -> None:
+        """Show one outcome."""
+        with self.lock:
+            self.done += 1
+            count = f"[{self.done:>{len(str(self.total))}}/{self.total}]"
+            title = f"{outcome.entry.key}, seed {outcome.seed}"
+            style = {"failed": "red", "data missing": "yellow"}.get(outcome.status, "")
+            self.console.print(Text.assemble(f"{count} {title}: ", (_what(outcome), style)))
+
+
+def _what(outcome: Outcome) -> str:
+    result = outcome.result
+    if outcome.status == "data missing":
+        return "data missing"  # what to do stands once below the table
+    if result is None:
+        return f"{outcome.status}: {outcome.error}"
+    parts = [
+        f"{domain} {splits['test']['accuracy']:.3f}"
+        for domain, splits in result.metrics.items()
+        if "test" in splits
+    ]
+    again = " (was done)" if outcome.status == "was done" else ""
+    return f"accuracy {', '.join(parts)}; {result.seconds:.0f} s{again}"
+
+
+def show_tables(suite: Suite, tables: Sequence[Filled], folder: Path) -> None:
+    """The tables, what is not in them, and where they are written."""
+    for filled in tables:
+        _show(suite, filled)
+    print(f"tables: {folder / 'tables.md'} (also .csv and .json)")
+
+
+def _show(suite: Suite, filled: Filled) -> None:
+    console = Console(highlight=False, markup=False)
+    console.print(Text(f"\n{filled.table.title}", style="bold"), soft_wrap=True)
+    if filled.lines:
+        header, *rows = grid(suite, filled)
+        numbers = len(header) - len(suite.metrics) - 1
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        for place, name in enumerate(header):
+            table.add_column(name, justify="left" if place < numbers else "right", no_wrap=True)
+        for line, row in zip(filled.lines, rows, strict=True):
+            shown = [cell.replace("0.", ".").replace(" ± ", "±") for cell in row[numbers:-1]]
+            table.add_row(*row[:numbers], *shown, row[-1], style=None if line.seeds else "dim")
+        # A table that is too wide is left whole: cut numbers would be worse than long lines.
+        width = max(console.width, Console(width=1000).measure(table).maximum)
+        Console(width=width, highlight=False, markup=False).print(table)
+    console.print(Text(filled.caption), soft_wrap=True)
+    for reason in filled.absent:
+        console.print(Text(f"not in the table: {reason}", style="yellow"), soft_wrap=True)

@@ -1,0 +1,100 @@
+"""Progress of a run."""
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from datk.training.report import LineReporter, Reporter, score_text, terms_text
+
+
+class _Bar(Progress):
+    """A progress bar with the terms of the loss on a line of their own."""
+
+    terms = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.terms:
+            yield Text(f"  {self.terms}", style="dim")
+
+
+class BarReporter(Reporter):
+    """A progress bar on a terminal."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False, markup=False)
+        self.bar: _Bar | None = None
+
+    def started(self, title: str, epochs: int, steps: int) -> None:
+        """Show the bar."""
+        self.console.print(Text(title, style="bold"))
+        self.epochs = epochs
+        self.bar = _Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+        self.task = self.bar.add_task(f"epoch 1/{epochs}", total=steps)
+        self.bar.start()
+
+    def advanced(self, step: int) -> None:
+        """Move the bar."""
+        assert self.bar is not None
+        self.bar.update(self.task, completed=step)
+
+    def stepped(self, record: dict[str, Any]) -> None:
+        """Show the terms."""
+        assert self.bar is not None
+        self.bar.terms = terms_text(record)
+
+    def epoch_ended(self, record: dict[str, Any]) -> None:
+        """Show the epoch."""
+        assert self.bar is not None
+        self.bar.update(
+            self.task,
+            completed=record["step"],
+            description=(
+                f"epoch {min(record['epoch'] + 1, self.epochs)}/{self.epochs}  "
+                f"validation {score_text(record)}"
+            ),
+        )
+
+    def note(self, text: str) -> None:
+        """Show the note above the bar."""
+        self.console.print(Text(f"note: {text}", style="yellow"))
+
+    def stopped(self) -> None:
+        """Leave the bar as it is."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+class StderrReporter(LineReporter):
+    """Plain lines where there is no terminal."""
+
+    def write(self, line: str) -> None:
+        """Show one line."""
+        print(line, file=sys.stderr, flush=True)
+
+
+def reporters(quiet: bool) -> list[Reporter]:
+    """How progress is shown here."""
+    if quiet:
+        return []
+    return [BarReporter() if sys.stderr.isatty() else StderrReporter()]

@@ -1,0 +1,206 @@
+"""The models of a configuration: what may be said, and what holds if nothing is said.
+
+Shipped components are named with their distribution, so that a stranger's `mmd` changes no default.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+from datk.base.options import ComponentConfig
+
+Options = dict[str, Any]
+Rule = Literal["grouped", "paper"]
+"""How rows are dealt to training, validation and test, see `datk.data.splits`."""
+
+GONE = {
+    "together": "datk bench --jobs N trains several seeds side by side",
+    "graphs": "train.compile=reduce-overhead records CUDA graphs",
+}
+"""Options of `train` that earlier versions had and wrote into every config.json, and what stands in for
+them."""
+
+COMPILED = {"false": "none", "true": "default"}
+"""What earlier versions wrote for `train.compile`."""
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _short(value: Options) -> str | Options:
+    return str(value["name"]) if value.keys() == {"name"} else value
+
+
+Named = Annotated[Options, BeforeValidator(_named), PlainSerializer(_short)]
+"""A component by name, or a table of its name and options; written as the name alone where there are none."""
+
+
+class DataConfig(ComponentConfig):
+    """How the data are split and held."""
+
+    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
+    """Shares of training, validation and test rows. Where a pair fixes its test rows, the first two share the
+    rest in their ratio."""
+
+    split_seed: int | None = Field(None, ge=0)
+    """Seed of the split; the run's seed if not given."""
+
+    memory_gb: float | None = Field(None, gt=0)
+    """Rows on disk are copied to memory (to the GPU's where one is used) if a domain takes at most this many
+    GiB, and are streamed otherwise; half of what is free if not given."""
+
+    @model_validator(mode="after")
+    def _fractions_are_shares(self) -> "DataConfig":
+        if min(self.fractions) <= 0 or abs(sum(self.fractions) - 1) > 1e-6:
+            raise ValueError("fractions must be three positive numbers that add up to 1")
+        return self
+
+
+class TrainConfig(ComponentConfig):
+    """How the model is trained. The optimiser's values are those of DeepMerge II (Ciprijanovic et al. 2021),
+    whose code also used amsgrad for its runs with MMD."""
+
+    epochs: int = Field(20, ge=1)
+    """Passes over the source's training rows."""
+
+    batch_size: int = Field(128, ge=2)
+    """Rows of each domain in a step; a domain with fewer training rows gives all of them."""
+
+    lr: float = Field(1e-3, gt=0)
+    """Peak learning rate of Adam."""
+
+    betas: tuple[float, float] = (0.7, 0.8)
+    """Adam's decay rates of the first and second moment."""
+
+    eps: float = Field(1e-8, gt=0)
+    """Adam's term against division by zero."""
+
+    weight_decay: float = Field(1e-4, ge=0)
+    """L2 penalty, coupled as in Adam (not decoupled as in AdamW)."""
+
+    amsgrad: bool = True
+    """Whether Adam keeps the largest second moment (AMSGrad)."""
+
+    schedule: Literal["one-cycle", "triangle", "cosine", "constant"] = "one-cycle"
+    """Learning rate over the run: up and down once (Smith & Topin 2018), the repeating triangle of
+    DeepMerge II's code, a half cosine to zero, or constant."""
+
+    cycle_length: float = Field(8, gt=0)
+    """Epochs of a cycle of the triangle; a triangle takes 0.9 of it."""
+
+    augment: Literal["none", "dihedral", "rotate-zoom"] = "none"
+    """What is done at random to the training images of both domains: nothing; flips and quarter turns; or
+    flips, rotation by any angle and zoom, where what lies outside an image is filled with its mirror image:
+    constant corners could give a class away."""
+
+    zoom: tuple[float, float] = (0.9, 1.1)
+    """Least and largest magnification of augment=rotate-zoom."""
+
+    balance: int | None = Field(None, ge=1)
+    """Source rows of each class in an epoch: a class with fewer is repeated, each time augmented anew, of one
+    with more each epoch takes another part. All rows once if not given. The target, whose labels are unknown,
+    is never balanced."""
+
+    select: Named = Field(default_factory=lambda: {"name": "datk:source-validation-loss"})
+    """Selector that chooses the epoch whose weights are kept: a name, or ./file.py:Class. `oracle` alone
+    looks at target labels, and says so in the result."""
+
+    patience: int = Field(20, ge=0)
+    """Stop after this many epochs without a better one by `select`; 0 never stops early."""
+
+    log_every: int = Field(10, ge=1)
+    """Steps between log lines; only then do values leave the device."""
+
+    deterministic: bool = True
+    """Use deterministic kernels, so that a seed gives the same weights again on the same machine."""
+
+    save_every: float = Field(10, ge=0)
+    """Seconds between checkpoints, at least; 0 writes one after every epoch. A run that ends or fails always
+    writes one; one that is killed repeats the epochs after its last one when it is resumed."""
+
+    memory_format: Literal["auto", "contiguous", "channels-last"] = "auto"
+    """Order of an image's values in memory, which decides between kernels that differ in speed and in the
+    last bits of their results. auto is channels-last on a CPU, where it was measured to be faster."""
+
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type in which the backbone computes during training (autocast). Weights, losses and evaluation are
+    always float32; for float16, in which small gradients would vanish, the loss is scaled."""
+
+    compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = "none"
+    """Translate forward and backward pass into fused kernels (torch.compile, by the name of its mode), which
+    takes half a minute at the start; reduce-overhead also records CUDA graphs, so that a GPU need not wait
+    for Python. Where that fails a note says why, and training goes on without."""
+
+    sync_batch_norm: bool = True
+    """Where several processes train together (torchrun) on GPUs: whether batch normalisation sees the whole
+    batch, as in a single process, or each process's share of it. On CPUs each sees its share."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, options: Any) -> Any:
+        """Read what earlier versions wrote; refuse what they could and this one cannot."""
+        if not isinstance(options, dict):
+            return options
+        for name, advice in GONE.items():
+            if str(options.get(name, False)).lower() not in ("false", "0"):
+                raise ValueError(f"{name} is no longer an option; {advice}")
+        options = {name: value for name, value in options.items() if name not in GONE}
+        translation = COMPILED.get(str(options.get("compile")).lower())
+        return options | ({"compile": translation} if translation else {})
+
+    @model_validator(mode="after")
+    def _betas_are_rates(self) -> "TrainConfig":
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError("betas must lie in [0, 1)")
+        return self
+
+    @model_validator(mode="after")
+    def _zoom_is_a_range(self) -> "TrainConfig":
+        if not 0.5 <= self.zoom[0] <= self.zoom[1] <= 2:
+            raise ValueError("zoom must be two factors in increasing order between 0.5 and 2")
+        return self
+
+
+class RunConfig(BaseModel):
+    """One run, whole: what config.json holds and `--config` reads."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
+    )
+
+    pair: Options = {"name": "datk:mock-mergers"}
+    """Domain pair: its name and options."""
+    backbone: Options = {"name": "datk:deepmerge"}
+    """Backbone: its name and options."""
+    align: dict[str, Options] = {"datk:mmd": {}}
+    """Alignments by name, each with its options."""
+    reg: dict[str, Options] = {}
+    """Regularizers by name, each with its options."""
+    task: Named = {"name": "datk:classification"}
+    """What is predicted: classes (classification) or numbers (regression)."""
+    data: DataConfig = DataConfig()
+    """How the data are split and held."""
+    split: Rule = "grouped"
+    """How rows are dealt to training, validation and test: by object, or by single images as in the code of
+    DeepMerge II, which puts views of one object on both sides and so flatters the scores."""
+    train: TrainConfig = TrainConfig()
+    """How the model is trained."""
+    init: str | None = None
+    """Run folder whose weights training starts from."""
+    init_normalization: Literal["fresh", "inherited"] = "fresh"
+    """With `init`: standardise by this pair's training rows, or by the constants of the other run."""
+    hooks: tuple[str, ...] = ()
+    """Files of notifications, ./file.py, told beside the installed ones (`--hook`)."""
+    seed: int = Field(0, ge=0)
+    """Seed of every random draw."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+
+    @model_validator(mode="after")
+    def _inherits_from_somewhere(self) -> "RunConfig":
+        if self.init_normalization == "inherited" and self.init is None:
+            raise ValueError(
+                "init_normalization=inherited takes the constants of another run: name it by --init"
+            )
+        return self

@@ -1,0 +1,231 @@
+"""From the layers of a configuration to an `Experiment`: the resolved configuration and the classes it names.
+
+Every name is resolved before the first class is loaded, so that a wrong one is told at once.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from datk.base.errors import ConfigError, PluginError
+from datk.config import merge, plugins
+from datk.config.models import Options, RunConfig
+from datk.config.plugins import Plugin
+from datk.config.validation import validate
+
+BASES: dict[plugins.Kind, str] = {
+    "pair": "DomainPair",
+    "backbone": "Backbone",
+    "alignment": "AlignmentLoss",
+    "regularizer": "Regularizer",
+    "task": "Task",
+    "selector": "Selector",
+}
+"""Class of `datk.interfaces` that a component of each kind is a subclass of."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """A chosen plugin: its class and its validated options."""
+
+    plugin: Plugin
+    cls: type[Any]
+    config: Any
+
+    @property
+    def label(self) -> str:
+        """Its short name in messages and metrics."""
+        return self.plugin.label
+
+    @property
+    def reference(self) -> str:
+        """What a configuration calls it: `dist:name`, or an absolute path for a file."""
+        return self.plugin.reference
+
+    @property
+    def options(self) -> Options:
+        """Its options as JSON values."""
+        options: Options = self.config.model_dump(mode="json")
+        return options
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A resolved configuration with the classes that it names."""
+
+    config: RunConfig
+    pair: Component
+    backbone: Component
+    align: tuple[Component, ...]
+    reg: tuple[Component, ...]
+    task: Component
+    select: Component
+
+    @property
+    def terms(self) -> tuple[Component, ...]:
+        """The terms of the loss."""
+        return (*self.align, *self.reg)
+
+
+def resolve(
+    *,
+    recipe: str | None = None,
+    config: str | Path | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    selectors: Mapping[str, Any] | None = None,
+    overrides: Iterable[str] | Mapping[str, Any] = (),
+) -> Experiment:
+    """Merge the layers and resolve the components they name.
+
+    Args:
+        recipe: name of an installed recipe, or the path of a .toml file.
+        config: path of a TOML or JSON file, a dictionary of the same form, or several dictionaries, each over
+            those before it.
+        selectors: top-level keys given by flags; `epochs` stands for `train.epochs`. None means not given.
+        overrides: texts `key=value`, or values by dotted key.
+
+    Raises:
+        ConfigError: an unknown key, a value out of range, or components that do not go together.
+        PluginError: a component that cannot be found or loaded.
+    """
+    merged: RunConfig = validate(RunConfig, _merged(recipe, config, selectors or {}, overrides))
+    if not merged.align:
+        raise ConfigError("align: name at least one alignment; none is the source-only baseline")
+    named: dict[str, tuple[plugins.Kind, Options]] = {
+        "pair": ("pair", merged.pair),
+        "backbone": ("backbone", merged.backbone),
+        "task": ("task", merged.task),
+        "train.select": ("selector", merged.train.select),
+    }
+    found = {section: plugins.resolve(kind, options["name"]) for section, (kind, options) in named.items()}
+    align = [(plugins.resolve("alignment", name), options) for name, options in merged.align.items()]
+    reg = [(plugins.resolve("regularizer", name), options) for name, options in merged.reg.items()]
+    _refuse_namesakes([plugin.label for plugin, _ in (*align, *reg)])
+
+    def loaded(section: str) -> Component:
+        options = {key: value for key, value in named[section][1].items() if key != "name"}
+        return _loaded(found[section], options, section, found["task"].label)
+
+    experiment = Experiment(
+        merged,
+        pair=loaded("pair"),
+        backbone=loaded("backbone"),
+        align=tuple(_loaded(plugin, options, f"align.{plugin.label}") for plugin, options in align),
+        reg=tuple(_loaded(plugin, options, f"reg.{plugin.label}") for plugin, options in reg),
+        task=loaded("task"),
+        select=loaded("train.select"),
+    )
+    _check_together(experiment)
+    return _completed(experiment)
+
+
+def changed(experiment: Experiment) -> Options:
+    """What differs from the defaults: the same for a run of an earlier version with fewer options."""
+
+    def table(chosen: Component) -> Options:
+        return {
+            "name": chosen.reference,
+            **chosen.config.model_dump(mode="json", exclude_defaults=True, exclude={"task"}),
+        }
+
+    config, default = experiment.config, RunConfig()
+    train = config.train.model_dump(mode="json", exclude_defaults=True, exclude={"select"})
+    if (select := table(experiment.select)) != default.train.select:
+        train["select"] = select
+    options: Options = {
+        **config.model_dump(
+            mode="json",
+            exclude_defaults=True,
+            exclude={"pair", "backbone", "align", "reg", "task", "train", "hooks"},
+        ),
+        "pair": table(experiment.pair),
+        "backbone": table(experiment.backbone),
+        "align": [table(chosen) for chosen in experiment.align],
+        "reg": [table(chosen) for chosen in experiment.reg],
+        "train": train,
+    }
+    if (task := table(experiment.task)) != default.task:
+        options["task"] = task
+    return options
+
+
+def _merged(
+    recipe: str | None,
+    config: str | Path | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
+    selectors: Mapping[str, Any],
+    overrides: Iterable[str] | Mapping[str, Any],
+) -> Options:
+    """All layers as one."""
+    flags = {key: value for key, value in selectors.items() if value is not None}
+    if "epochs" in flags:
+        flags["train"] = {"epochs": flags.pop("epochs")}
+    if isinstance(config, str | Path):
+        config = merge.read_file(config)
+    configs = [config] if isinstance(config, Mapping) else list(config or ())
+    options: Options = RunConfig().model_dump(mode="json")
+    for layer in [merge.read_recipe(recipe) if recipe is not None else {}, *configs, flags]:
+        options = merge.merge(options, layer)
+    pairs = overrides.items() if isinstance(overrides, Mapping) else map(merge.parse_override, overrides)
+    for key, value in pairs:
+        merge.override(options, merge.parse_key(key) if isinstance(key, str) else key, value)
+    return options
+
+
+def _refuse_namesakes(labels: Sequence[str]) -> None:
+    if repeated := sorted({label for label in labels if labels.count(label) > 1}):
+        raise ConfigError(
+            f"two loss terms share the name '{repeated[0]}'; their metrics could not be told apart"
+        )
+
+
+def component_class(plugin: Plugin) -> type[Any]:
+    """Load a component's class. Raises `PluginError` if there is none or if it is of another kind."""
+    cls = plugins.load(plugin)
+    from datk import interfaces  # with torch, which is not imported before a name is known to be right
+
+    base = BASES[plugin.kind]
+    if not (isinstance(cls, type) and issubclass(cls, getattr(interfaces, base))):
+        raise PluginError(f"{plugin} cannot be used as {plugin.kind}: it is no subclass of {base}")
+    return cls
+
+
+def _loaded(plugin: Plugin, options: Options, section: str, task: str = "") -> Component:
+    cls = component_class(plugin)
+    if plugin.kind == "pair" and "task" in cls.Config.model_fields:
+        options = options | {"task": task}  # a pair that reads labels of either kind is told which are wanted
+    return Component(plugin, cls, validate(cls.Config, options, section))
+
+
+def _check_together(experiment: Experiment) -> None:
+    """Raise `ConfigError` for components that cannot work in this run."""
+    for term in experiment.terms:
+        if term.cls.needs_init and experiment.config.init is None:
+            raise ConfigError(f"{term.label} starts from the weights of another run: name it by --init")
+    if not experiment.task.cls.predicts_classes:
+        for chosen in (*experiment.terms, experiment.select):
+            if chosen.cls.needs_classes:
+                raise ConfigError(
+                    f"{chosen.plugin.kind} '{chosen.label}' needs classes, and task "
+                    f"'{experiment.task.label}' predicts none; leave it out"
+                )
+
+
+def _completed(experiment: Experiment) -> Experiment:
+    """With a configuration that names every component in full and gives all of its options."""
+
+    def table(chosen: Component) -> Options:
+        return {"name": chosen.reference, **chosen.options}
+
+    config = experiment.config
+    train = config.train.model_copy(update={"select": table(experiment.select)})
+    completed = config.model_copy(
+        update={
+            "pair": table(experiment.pair),
+            "backbone": table(experiment.backbone),
+            "task": table(experiment.task),
+            "align": {chosen.reference: chosen.options for chosen in experiment.align},
+            "reg": {chosen.reference: chosen.options for chosen in experiment.reg},
+            "train": train,
+        }
+    )
+    return replace(experiment, config=completed)

@@ -1,0 +1,54 @@
+"""What everybody should know of a pair's data before training: `datk data audit`.
+
+Target labels are not looked at: class balance and shortcuts are those of the source.
+"""
+
+from typing import Any
+
+from datk.config.models import RunConfig
+from datk.data.audit.copies import check_copies, check_groups
+from datk.data.audit.findings import Finding, Report
+from datk.data.audit.shortcuts import check_domains, check_order, check_shortcuts
+from datk.data.audit.values import check_balance, check_images, check_units, survey
+from datk.data.inspection import inspect_pair
+from datk.interfaces import DomainPair, Task
+
+__all__ = ["Finding", "Report", "as_json", "audit"]
+
+
+def audit(pair: DomainPair, task: Task, config: RunConfig) -> Report:
+    """Look for faults in the data of a pair. Rows are read in pieces, a few times.
+
+    Args:
+        task: what a run would predict.
+        config: of a run: how it would split the rows; its seed is that of what is drawn here, too.
+
+    Raises:
+        DataError: the pair cannot be used at all (see `datk.data.inspection`), other than for values that
+        are not
+            finite, which are a finding.
+    """
+    inspect_pair(pair, task, finite=False)
+    data, seed = config.data, config.seed
+    surveys = {"source": survey(pair.source.x), "target": survey(pair.target.x)}
+    split_seed = seed if data.split_seed is None else data.split_seed
+    splits, findings = check_groups(pair, data, split_seed, config.split)
+    copies, groups = check_copies(pair, splits)
+    findings += copies
+    findings += check_images(surveys)
+    findings += check_units(pair, surveys)
+    findings += check_balance(pair)
+    findings += check_order(pair)
+    findings += check_shortcuts(pair, surveys["source"], groups, seed)
+    findings += check_domains(surveys, seed)
+    return Report(tuple(findings))
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The report as JSON values."""
+    return {
+        "findings": [vars(finding) | {"rows": list(finding.rows)} for finding in report.findings],
+        "high": report.count("high"),
+        "medium": report.count("medium"),
+        "low": report.count("low"),
+    }

@@ -1,0 +1,299 @@
+"""From a domain pair to what training and evaluation read: split, standardised, on the device.
+
+`TrainingData` holds no target labels and no way to ask for them; `Dataset` adds the pair for `datk.runs`.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from datk.base import processes
+from datk.base.errors import ConfigError, DataError, PluginError
+from datk.base.rng import torch_generator
+from datk.config.models import RunConfig, TrainConfig
+from datk.data.augment import augmentation
+from datk.data.inspection import inspect_pair
+from datk.data.rows import Rows, open_rows
+from datk.data.sampling import balanced_rows, epoch_batches, steps_per_epoch, stream_batches
+from datk.data.splits import Split, Splits, numbered, split_pair
+from datk.data.standardize import Standardize
+from datk.interfaces import DomainPair, EpochRows, PairInfo, Samples, SourceBatch, TargetBatch, Task
+
+EVALUATION_BATCH = 256
+
+Planner = Callable[[Tensor, int, int, torch.Generator], tuple[Tensor, Tensor] | None]
+"""Chooses the rows of an epoch's batches, see `LossTerm.plan`."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The samples of one domain, split and standardised; no labels."""
+
+    name: str
+    rows: Rows
+    split: Split
+    """The training rows stand in the order of their `index`."""
+    standardize: Standardize
+    numbers: Tensor
+    """Domain of each row of the file, [N] int64 on the CPU: several sources have a number each."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its batches are."""
+        return self.standardize.mean.device
+
+    def in_order(self, rows: npt.NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Standardised batches [<=256, *shape] of the given rows and their domains [<=256], in order, without
+        augmentation."""
+        full = len(rows) // EVALUATION_BATCH * EVALUATION_BATCH
+        for part in (rows[:full].reshape(-1, EVALUATION_BATCH), rows[full:].reshape(1, -1)):
+            if part.size:
+                lines = torch.from_numpy(part)
+                domains = self.numbers[lines].to(self.device)
+                for x, domain in zip(self.rows.batches(lines), domains, strict=True):
+                    yield self.standardize(x, domain), domain
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The batches of one domain in an epoch, before any of them is read."""
+
+    rows: Tensor
+    """Row numbers [steps, B], on the CPU."""
+    index: Tensor
+    """Their numbers among the training rows [steps, B], on the device."""
+    domain: Tensor
+    """The domain of each [steps, B], on the device."""
+    drawn: Tensor | None
+    """What augmentation is to do to each image [steps, B, ...], on the device."""
+
+
+class TrainingData:
+    """All that training may read: both domains' samples, and the labels of the source's rows."""
+
+    def __init__(
+        self,
+        source: Domain,
+        target: Domain,
+        labels: Tensor,
+        config: TrainConfig,
+        seed: int,
+    ) -> None:
+        """labels: of all source rows as the task encodes them, on the CPU."""
+        self.source, self.target = source, target
+        self.labels = labels[torch.from_numpy(source.split.train)].to(source.device)
+        self.validation_labels = labels[torch.from_numpy(source.split.validation)]
+        self.augmentation = augmentation(config)
+        self.balance = config.balance
+        self.seed = seed
+        self.source_size, self.target_size = len(source.split.train), len(target.split.train)
+        self.epoch_size = self.source_size
+        if config.balance is not None:
+            self.epoch_size = config.balance * len(torch.unique(self.labels))
+        self.source_batch = min(config.batch_size, self.epoch_size)
+        self.target_batch = min(config.batch_size, self.target_size)
+        processes.check_share(self.source_batch, "source")
+        processes.check_share(self.target_batch, "target")
+
+    def steps(self, passes: Sequence[str] = ("source", "target")) -> int:
+        """Batches in an epoch: once over the source, or over the target where it is the only one to pass."""
+        if "source" in passes:
+            return steps_per_epoch(self.epoch_size, self.source_batch)
+        return steps_per_epoch(self.target_size, self.target_batch)
+
+    def _indices(self, epoch: int, steps: int, planner: Planner) -> tuple[Tensor, Tensor]:
+        """Which training rows each batch holds, [steps, B] of source and target: every source row once, or as
+        many of each class as `train.balance` says, unless a method plans otherwise."""
+        generator = torch_generator(self.seed, "plan", epoch)
+        planned = planner(self.labels.cpu(), steps, min(self.source_batch, self.target_batch), generator)
+        if planned is not None:
+            self._check_plan(planned, steps)
+            return planned
+        source = epoch_batches(self.epoch_size, self.source_batch, self.seed, epoch)
+        if self.balance is not None:
+            source = balanced_rows(self.labels.cpu(), self.balance, self.seed, epoch)[source]
+        return source, stream_batches(self.target_size, self.target_batch, steps, self.seed, epoch)
+
+    def _check_plan(self, planned: tuple[Tensor, Tensor], steps: int) -> None:
+        for name, index, rows in zip(
+            ("source", "target"), planned, (self.source_size, self.target_size), strict=True
+        ):
+            if index.ndim != 2 or len(index) != steps or index.is_floating_point():
+                raise PluginError(f"plan must give whole numbers [{steps}, B] of the {name}")
+            if int(index.min()) < 0 or int(index.max()) >= rows:
+                raise PluginError(f"plan gives a {name} row outside of 0..{rows - 1}")
+            processes.check_share(index.shape[1], name)
+
+    def _plan(self, domain: Domain, index: Tensor, epoch: int) -> Plan:
+        """For an index [steps, B] into the training rows; of each batch this process's share."""
+        drawn = None
+        if self.augmentation is not None:
+            drawn = self.augmentation.draw(index.shape, self.seed, domain.name, epoch)
+            drawn = processes.share(drawn).to(domain.device)
+        index = processes.share(index)
+        rows = torch.from_numpy(domain.split.train)[index]
+        return Plan(rows, index.to(domain.device), domain.numbers[rows].to(domain.device), drawn)
+
+    def _images(self, domain: Domain, plan: Plan) -> Iterator[Tensor]:
+        """The augmented, standardised images of each step [B, *shape]."""
+        for step, x in enumerate(domain.rows.batches(plan.rows)):
+            if self.augmentation is not None and plan.drawn is not None:
+                x = self.augmentation.apply(x, plan.drawn[step])
+            yield domain.standardize(x, plan.domain[step])
+
+    def batches(
+        self,
+        epoch: int,
+        passes: Sequence[str] = ("source", "target"),
+        planner: Planner = lambda *_: None,
+    ) -> Generator[tuple[SourceBatch, TargetBatch], None, None]:
+        """The batches of an epoch (from 0). A domain that does not pass is not read: its batches are
+        empty."""
+        steps = self.steps(passes)
+        source_index, target_index = self._indices(epoch, steps, planner)
+        # Both are planned at once, but only what passes is read, and a domain is read as steps ask for it.
+        readers = {
+            domain.name: (plan, self._images(domain, plan))
+            for domain, index in ((self.source, source_index), (self.target, target_index))
+            if domain.name in passes
+            for plan in (self._plan(domain, index, epoch),)
+        }
+        empty = self.labels.new_zeros(0, dtype=torch.int64)
+        for step in range(steps):
+            parts = {
+                name: (next(images), plan.index[step], plan.domain[step])
+                for name, (plan, images) in readers.items()
+            }
+            first = next(iter(parts.values()))[0][:0]
+            x, index, domain = parts.get("source", (first, empty, empty))
+            source = SourceBatch(x, self.labels[index], index, domain)
+            yield source, TargetBatch(*parts.get("target", (first, empty, empty)))
+
+    def in_order(self) -> EpochRows:
+        """The training rows of both domains in the order of their index, without augmentation."""
+        return EpochRows(_SourceRows(self), _TargetRows(self))
+
+
+def _numbered_batches(domain: Domain) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Training rows in the order of their index: x, index and domain of each batch."""
+    start = 0
+    for x, number in domain.in_order(domain.split.train):
+        yield x, torch.arange(start, start + len(x), device=x.device), number
+        start += len(x)
+
+
+class _SourceRows:
+    """Reads the source's training rows each time it is iterated over."""
+
+    def __init__(self, data: TrainingData) -> None:
+        self.domain, self.labels = data.source, data.labels
+
+    def __iter__(self) -> Iterator[SourceBatch]:
+        for x, index, number in _numbered_batches(self.domain):
+            yield SourceBatch(x, self.labels[index], index, number)
+
+
+class _TargetRows:
+    """Reads the target's training rows each time it is iterated over."""
+
+    def __init__(self, data: TrainingData) -> None:
+        self.domain = data.target
+
+    def __iter__(self) -> Iterator[TargetBatch]:
+        for x, index, number in _numbered_batches(self.domain):
+            yield TargetBatch(x, index, number)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A pair made ready: training data, and the pair itself for evaluation."""
+
+    pair: DomainPair
+    task: Task
+    """Fitted to the labels of the source's training rows."""
+    info: PairInfo
+    checksum: str
+    splits: Splits
+    training: TrainingData
+
+    @property
+    def standardizers(self) -> nn.ModuleDict:
+        """The constants of both domains, saved with the model."""
+        return nn.ModuleDict(
+            {"source": self.training.source.standardize, "target": self.training.target.standardize}
+        )
+
+    def inherit(self, constants: dict[str, Tensor]) -> None:
+        """Standardise with the constants of another run. Raises `ConfigError` if they do not fit."""
+        try:
+            self.standardizers.load_state_dict(constants)
+        except RuntimeError:
+            raise ConfigError(
+                "the standardisation to be inherited does not fit samples of shape "
+                f"{list(self.info.shape)}; use init_normalization=fresh"
+            ) from None
+
+
+def prepare(pair: DomainPair, task: Task, config: RunConfig, device: torch.device) -> Dataset:
+    """Check a pair, split it, and fit the standardisation and the task on its training rows.
+
+    Where `init_normalization` is "inherited" the standardisation is left to `Dataset.inherit`.
+
+    Raises:
+        DataError: the pair's data cannot be used (see `inspect_pair`, `split_pair`).
+        ConfigError: an option that does not go with the data.
+    """
+    inspected = inspect_pair(pair, task)
+    info = inspected.info
+    augment = config.train.augment
+    if augment != "none" and len(info.shape) != 3:
+        raise ConfigError(f"train.augment={augment} needs images; the samples are feature vectors")
+    if config.train.balance is not None and not task.predicts_classes:
+        raise ConfigError("train.balance needs classes; leave it out where numbers are predicted")
+    split_seed = config.seed if config.data.split_seed is None else config.data.split_seed
+    splits = split_pair(
+        pair.source, pair.target, pair.shared_groups, config.data.fractions, split_seed, config.split
+    )
+    training_labels = np.asarray(pair.source_labels)[splits.source.train]
+    if task.predicts_classes and len(present := np.unique(training_labels)) < 2:
+        raise DataError(
+            f"the source's training rows are all '{pair.classes[present[0]]}' with split seed {split_seed}; "
+            "set another data.split_seed, or give more data"
+        )
+    task.fit(training_labels)
+    labels = task.encode(torch.from_numpy(np.array(pair.source_labels)))
+
+    def ready(name: str, samples: Samples, split: Split, numbers: npt.NDArray[np.int64]) -> Domain:
+        sources = len(pair.sources) if name == "source" else 1
+        standardize = Standardize(info.shape, sources)
+        if config.init_normalization == "fresh":
+            standardize.fit(samples.x, split.train, numbers if sources > 1 else None)
+        return Domain(
+            name,
+            open_rows(samples, device, config.data.memory_gb),
+            numbered(split, config.seed, name),
+            standardize.to(device),
+            torch.from_numpy(numbers),
+        )
+
+    source, target = pair.source, pair.target
+    of_source = np.zeros(source.x.shape[0], np.int64) if source.domain is None else np.array(source.domain)
+    of_target = np.full(target.x.shape[0], len(pair.sources), np.int64)
+    return Dataset(
+        pair=pair,
+        task=task,
+        info=info,
+        checksum=inspected.checksum,
+        splits=splits,
+        training=TrainingData(
+            ready("source", source, splits.source, of_source),
+            ready("target", target, splits.target, of_target),
+            labels,
+            config.train,
+            config.seed,
+        ),
+    )

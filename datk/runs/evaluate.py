@@ -1,0 +1,84 @@
+"""The only reader of target labels."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from datk.base.errors import ConfigError, DataError, RunError
+from datk.data.dataset import Dataset, Domain
+from datk.runs.metrics import Metrics
+from datk.runs.oracle import Oracle
+from datk.training.predict import predict
+
+Rows = npt.NDArray[np.int64]
+
+
+def evaluate(predictor: nn.Module, dataset: Dataset) -> dict[str, dict[str, Metrics]]:
+    """Metrics on the source's validation and test rows and on the target's test rows.
+
+    `target` is empty where the pair knows no target labels. Of several sources each has its metrics, too.
+
+    Raises:
+        DataError: answers that are no labels of the task.
+        RunError: an output of the network that is not finite.
+    """
+    source, target = dataset.training.source, dataset.training.target
+    labels = np.asarray(dataset.pair.source_labels)
+    result: dict[str, dict[str, Metrics]] = {"source": {}, "target": {}}
+    for part, rows in (("validation", source.split.validation), ("test", source.split.test)):
+        logits = _finite_logits(predictor, source, rows)
+        result["source"][part] = _scored(dataset, logits, labels[rows])
+        for number, name in enumerate(dataset.pair.sources) if len(dataset.pair.sources) > 1 else ():
+            own = source.numbers.numpy()[rows] == number
+            if own.any():
+                scored = _scored(dataset, logits[own], labels[rows][own])
+                result.setdefault(f"source: {name}", {})[part] = scored
+    answers = _answers(dataset, target.split.test)
+    if answers is not None:
+        logits = _finite_logits(predictor, target, target.split.test)
+        result["target"]["test"] = _scored(dataset, logits, answers)
+    return result
+
+
+def inform(oracle: Oracle, dataset: Dataset) -> None:
+    """Hand the labels of the target's validation rows to the selector that may see them. Raises `ConfigError`
+    if there are none."""
+    answers = _answers(dataset, dataset.splits.target.validation)
+    if answers is None:
+        raise ConfigError("train.select=oracle needs target labels, and this pair has none")
+    oracle.answers = _encoded(dataset, answers)
+
+
+def _finite_logits(predictor: nn.Module, domain: Domain, rows: Rows) -> npt.NDArray[np.float32]:
+    logits = predict(predictor, domain, rows)
+    if bad := int((~np.isfinite(logits)).any(axis=1).sum()):
+        raise RunError(
+            f"the network's output is not finite for {bad} of {len(rows)} rows of the {domain.name}; "
+            "look for extreme values there, or lower train.lr"
+        )
+    return logits
+
+
+def _scored(dataset: Dataset, logits: npt.NDArray[np.float32], labels: npt.NDArray[Any]) -> Metrics:
+    return dataset.task.score(torch.from_numpy(logits), torch.from_numpy(np.array(labels)))
+
+
+def _encoded(dataset: Dataset, labels: npt.NDArray[Any]) -> Tensor:
+    return dataset.task.encode(torch.from_numpy(np.array(labels)))
+
+
+def _answers(dataset: Dataset, rows: Rows) -> npt.NDArray[Any] | None:
+    answers = dataset.pair.answers(rows)
+    if answers is None:
+        return None
+    answers = np.asarray(answers)
+    if len(answers) != len(rows):
+        raise DataError(f"target: {len(rows)} rows but labels of shape {list(answers.shape)}")
+    try:
+        dataset.task.check(answers, dataset.info)
+    except DataError as error:
+        raise DataError(f"target: {error}") from None
+    return answers

@@ -1,0 +1,82 @@
+"""What a completed run found: the content of result.json."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
+
+from datk.base.errors import RunError
+from datk.base.files import read_json
+from datk.base.version import __version__
+from datk.runs.metrics import Metrics
+
+
+class RunResult(BaseModel):
+    """What a completed run found, and the folder it lies in.
+
+    A key that this version of datk does not know, because a later one wrote it, is kept as it is.
+    """
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+    datk: str
+    """Version of datk."""
+    pair: str
+    backbone: str
+    align: str
+    """Alignments, joined by commas; `none` for the source-only baseline."""
+    reg: list[str]
+    task: str = "classification"
+    seed: int
+    split: str
+    """Rule of the split, see `datk.data.splits`."""
+    selected_by: str
+    """Selector that chose the epoch."""
+    uses_target_labels: bool
+    """Whether that selector was given target labels."""
+    epochs: int
+    """Epochs that were trained."""
+    selected_epoch: int
+    """Epoch (from 1) whose weights were kept."""
+    seconds: float
+    """Time of training, interruptions left out."""
+    seconds_per_epoch: float
+    device: str
+    weights_sha256: str
+    """Checksum of the kept weights, see `datk.training.checkpoints.weights_checksum`."""
+    data_sha256: str
+    """Checksum of the training data, see `datk.data.inspection`."""
+    metrics: dict[str, dict[str, Metrics]]
+    """By domain and part; `target` is empty if the pair has no target labels. Several sources are scored
+    together as `source`, and each by itself as `source: NAME`."""
+    notes: list[str] = []
+    """What everybody who reads the numbers must know."""
+
+    _folder: Path = PrivateAttr(default=Path())
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self._folder
+
+    @property
+    def align_and_reg(self) -> str:
+        """The loss terms as the command line names them, for instance `mmd + fisher,entropy`."""
+        return " + ".join([self.align, *([",".join(self.reg)] if self.reg else [])])
+
+
+def read_result(path: str | Path) -> RunResult:
+    """The result of a completed run folder. Raises `RunError` if there is none.
+
+    Example:
+        >>> read_result("runs/mine").metrics["target"]["test"]["accuracy"]  # doctest: +SKIP
+        0.741
+    """
+    path = Path(path)
+    if not (path / "result.json").is_file():
+        raise RunError(f"{path} holds no completed run (no result.json)")
+    try:
+        result = RunResult.model_validate(read_json(path / "result.json"))
+    except ValidationError:
+        raise RunError(f"{path / 'result.json'} is not the result of a run of datk {__version__}") from None
+    result._folder = path
+    return result

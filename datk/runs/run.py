@@ -1,0 +1,269 @@
+"""A run from configuration to result: what `datk run` and `datk.run` do."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from datk.base import processes
+from datk.base.devices import describe_device, resolve_device, reusing_memory
+from datk.base.errors import RunError
+from datk.base.rng import reproducible
+from datk.base.version import __version__
+from datk.config.resolve import Experiment, resolve
+from datk.data.dataset import prepare
+from datk.interfaces import DomainPair
+from datk.runs.evaluate import evaluate, inform
+from datk.runs.folder import RunFolder
+from datk.runs.hooks import Hooks
+from datk.runs.oracle import Oracle
+from datk.runs.result import RunResult
+from datk.training.checkpoints import weights_checksum
+from datk.training.gather import sync_batch_norm
+from datk.training.loop import Fit, Trainer
+from datk.training.objective import Objective
+from datk.training.report import FileReporter, Reporter, Reporters
+from datk.training.warm_start import initialize, load_initial
+
+
+def run(
+    *,
+    backbone: str | Mapping[str, Any] | None = None,
+    align: str | Iterable[str] | Mapping[str, Any] | None = None,
+    reg: str | Iterable[str] | Mapping[str, Any] | None = None,
+    pair: str | Mapping[str, Any] | None = None,
+    recipe: str | None = None,
+    config: str | Path | Mapping[str, Any] | None = None,
+    set: Mapping[str, Any] | None = None,
+    init: str | Path | None = None,
+    out: str | Path | None = None,
+    seed: int | None = None,
+    epochs: int | None = None,
+    device: str | None = None,
+    resume: bool = False,
+    force: bool = False,
+) -> RunResult:
+    """Train and evaluate once; the command line's `datk run` in Python.
+
+    Args:
+        backbone: name, or a table of `name` and options.
+        align: names ("mmd,coral" or a list), or a table of options by name.
+        reg: as `align`; "none" for no regularizer where a recipe has some.
+        pair: name, or a table of `name` and options.
+        recipe: name of an installed recipe, or the path of a .toml file.
+        config: path of a TOML or JSON file, or a dictionary of that form.
+        set: options by dotted key, for instance {"train.batch_size": 64}.
+        init: folder of a run whose weights training starts from.
+        out: the run folder; by default a new one under runs/.
+        seed: of every random draw.
+        epochs: passes over the source; short for `train.epochs`.
+        device: auto, cpu, cuda, cuda:N or mps.
+        resume: go on with the run in `out`.
+        force: replace the run in `out`.
+
+    Returns:
+        What result.json holds; `result.folder` is the run folder.
+
+    Raises:
+        DatkError: for any mistake in the arguments or the data.
+    """
+    experiment = resolve(
+        recipe=recipe,
+        config=config,
+        overrides=set or {},
+        selectors={
+            "backbone": backbone,
+            "align": align,
+            "reg": reg,
+            "pair": pair,
+            "init": None if init is None else str(init),
+            "seed": seed,
+            "epochs": epochs,
+            "device": device,
+        },
+    )
+    with processes.joined(experiment.config.device):
+        folder = default_folder(experiment) if out is None else Path(out)
+        return execute(experiment, folder, resume=resume, force=force)
+
+
+def default_folder(experiment: Experiment) -> Path:
+    """A new folder under runs/, named for the time and the components."""
+    labels = [chosen.label for chosen in (experiment.backbone, *experiment.align, *experiment.reg)]
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    name = re.sub(r"[^\w.+-]+", "-", f"{stamp}-{experiment.pair.label}-{'-'.join(labels)}")
+    path, number = Path("runs") / name, 1
+    while path.exists():
+        number += 1
+        path = Path("runs") / f"{name}-{number}"
+    return Path(processes.agree(str(path)))
+
+
+def execute(
+    experiment: Experiment,
+    out: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    reporters: Sequence[Reporter] = (),
+    pair: DomainPair | None = None,
+) -> RunResult:
+    """Train, evaluate and record one resolved experiment in the folder `out`.
+
+    Args:
+        reporters: who is told while it goes on, besides log.txt.
+        pair: the experiment's pair if it has been made already, as for several seeds.
+
+    Raises:
+        DatkError: the data, the folder or the device cannot be used, or training failed.
+    """
+    device = resolve_device(processes.own_device(experiment.config.device))
+    folder = RunFolder(out, writes=processes.leads())
+    with folder.locked():
+        folder.check(experiment, resume=resume, force=force)
+        processes.wait()  # nobody writes into the folder before all have looked
+        if resume and (done := folder.result()):
+            for reporter in reporters:
+                reporter.note(f"{out} is complete already")
+            return done
+        if pair is None:
+            pair = experiment.pair.cls(experiment.pair.config)
+        with _computing(device, experiment), Run(experiment, folder, pair, device, reporters, force) as run:
+            return run.finish(run.trainer.fit())
+
+
+@contextmanager
+def _computing(device: torch.device, experiment: Experiment) -> Iterator[None]:
+    """How kernels are chosen and memory is held during a run."""
+    try:
+        with reproducible(device, experiment.config.train.deterministic), reusing_memory(device):
+            yield
+    except torch.cuda.OutOfMemoryError as error:
+        advice = "lower train.batch_size or data.memory_gb"
+        raise RunError(f"out of memory on {device}; {advice}") from error
+
+
+class Run:
+    """One run that is open: its data, its model and its folder, which the caller has locked.
+
+    Raises:
+        DatkError: data, model or folder cannot be used.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: RunFolder,
+        pair: DomainPair,
+        device: torch.device,
+        reporters: Sequence[Reporter],
+        force: bool,
+    ) -> None:
+        self.experiment, self.folder, self.device = experiment, folder, device
+        config = experiment.config
+        initial = load_initial(config.init) if config.init is not None else None
+        task = experiment.task.cls(experiment.task.config)
+        self.data = data = prepare(pair, task, config, device)
+        if initial is not None and config.init_normalization == "inherited":
+            data.inherit(initial.standardizers)
+        sizes = data.training.source_size, data.training.target_size
+        self.objective = Objective(experiment, task, data.info, *sizes)
+        if initial is not None:
+            initialize(self.objective, initial)
+        self.objective.set_up(config.seed)
+        self.objective.place(device, config.train.memory_format)
+        self.selector = experiment.select.cls(experiment.select.config, task)
+        if type(self.selector) is Oracle:
+            inform(self.selector, data)
+
+        processes.demand_same(f"{config.model_dump(mode='json')} {data.checksum}", "configuration and data")
+        folder.open(experiment, force=force)
+        folder.write_record(data.splits.arrays(), data.checksum, device)
+        processes.wait()  # for the one that writes
+        log = [FileReporter(folder.path / "log.txt")] if processes.leads() else []
+        self.report = Reporters([*log, *reporters])
+        self.notes: list[str] = []
+        self.hooks = Hooks(config.hooks)
+
+    def __enter__(self) -> "Run":
+        """Tell that it starts, and make the trainer."""
+        config, data = self.experiment.config, self.data
+        with ExitStack() as stack:
+            stack.callback(self.report.tell, "stopped")
+            self.hooks.notify("run_started", folder=self.folder.path, config=config.model_dump(mode="json"))
+            steps = config.train.epochs * data.training.steps(self.objective.passes)
+            self.report.tell("started", _title(self.experiment), config.train.epochs, steps)
+            for note in (*data.pair.notes, *data.splits.notes):
+                self._note(note)
+            if processes.size() > 1 and config.train.sync_batch_norm:
+                sync_batch_norm(self.objective, self._note)
+            hooks, path = self.hooks, self.folder.path
+            self.trainer = Trainer(
+                self.objective,
+                data.standardizers,
+                data.training,
+                self.selector,
+                config.train,
+                config.seed,
+                self.folder.files,
+                self.report,
+                # Not of self, from where the answers can be reached: the trainer must not have them.
+                lambda record: hooks.notify("epoch_ended", folder=path, record=record),
+            )
+            stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Tell that it ended, well or not."""
+        self.report.tell("stopped")
+
+    def _note(self, text: str) -> None:
+        self.notes.append(text)
+        self.report.tell("note", text)
+
+    def finish(self, fit: Fit) -> RunResult:
+        """Evaluate the selected weights of what was trained, and record the result."""
+        weights = self.trainer.load_selected()
+        metrics = evaluate(self.objective.predictor(), self.data)
+        self.hooks.notify("evaluated", folder=self.folder.path, metrics=metrics)
+        if not metrics["target"]:
+            self._note("the target has no labels: nothing on the target could be scored")
+        informed = type(self.selector) is Oracle
+        if informed:
+            self._note("the epoch was chosen with target labels (oracle): an upper bound, not a method")
+        experiment, config = self.experiment, self.experiment.config
+        result = self.folder.finish(
+            RunResult(
+                datk=__version__,
+                pair=experiment.pair.label,
+                backbone=experiment.backbone.label,
+                align=",".join(chosen.label for chosen in experiment.align),
+                reg=[chosen.label for chosen in experiment.reg],
+                task=experiment.task.reference,
+                seed=config.seed,
+                split=self.data.splits.rule,
+                selected_by=experiment.select.label,
+                uses_target_labels=informed,
+                epochs=fit.epochs,
+                selected_epoch=fit.selected_epoch,
+                seconds=round(fit.seconds, 3),
+                seconds_per_epoch=round(fit.seconds / fit.epochs, 4),
+                device=describe_device(self.device),
+                weights_sha256=weights_checksum(weights),
+                data_sha256=self.data.checksum,
+                metrics=metrics,
+                notes=self.notes,
+            )
+        )
+        recorded = result.model_dump(mode="json")
+        self.hooks.notify("run_finished", folder=self.folder.path, result=recorded)
+        return result
+
+
+def _title(experiment: Experiment) -> str:
+    terms = " + ".join(chosen.label for chosen in experiment.terms)
+    return f"{experiment.pair.label}: {experiment.backbone.label} with {terms}, seed {experiment.config.seed}"

@@ -1,0 +1,1 @@
+"""From batches to the selected weights. Target labels cannot get here."""

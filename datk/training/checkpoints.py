@@ -1,0 +1,99 @@
+"""What training keeps in a run folder: its curve, all that resuming needs, the selected model."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from datk.base.errors import RunError
+from datk.base.files import append_line, write_atomically
+
+State = dict[str, Tensor]
+
+
+class Checkpoints:
+    """The files in a run folder that training writes and reads.
+
+    metrics.jsonl                      a line per log step and per epoch
+    checkpoints/last.pt                all that resuming needs
+    checkpoints/selected.safetensors   the model of the best epoch
+
+    Args:
+        folder: the run folder.
+        writes: False in all but the first of several processes, which only read.
+    """
+
+    def __init__(self, folder: Path, writes: bool = True) -> None:
+        self.folder, self.writes = folder, writes
+        self.metrics = folder / "metrics.jsonl"
+        self.last = folder / "checkpoints" / "last.pt"
+        self.selected = folder / "checkpoints" / "selected.safetensors"
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        """Add a line to metrics.jsonl."""
+        if self.writes:
+            append_line(self.metrics, json.dumps(record))
+
+    def keep_metrics_until(self, epoch: int) -> None:
+        """Drop the lines of later epochs, which will be trained again, and a line cut short by a kill."""
+        if not (self.writes and self.metrics.is_file()):
+            return
+        kept = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            with suppress(json.JSONDecodeError):
+                if json.loads(line)["epoch"] <= epoch:
+                    kept.append(line + "\n")
+        write_atomically(self.metrics, lambda file: file.write("".join(kept).encode()))
+
+    def save_last(self, state: dict[str, Any]) -> None:
+        """Save all that resuming needs."""
+        if self.writes:
+            write_atomically(self.last, lambda file: torch.save(state, file))
+
+    def load_last(self, device: torch.device) -> dict[str, Any] | None:
+        """What `save_last` saved, None if there is nothing. Raises `RunError` for a damaged file."""
+        if not self.last.is_file():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.last, map_location=device, weights_only=True)
+        except Exception as error:  # damaged bytes make torch raise a dozen kinds
+            raise RunError(
+                f"{self.last} is damaged or no checkpoint of datk; --force starts the run again"
+            ) from error
+        return state
+
+    def save_selected(self, state: State) -> None:
+        """Save the model of the best epoch so far."""
+        if self.writes:
+            # Copies, because the format refuses tensors that share memory, as tied weights do.
+            copies = {name: t.clone(memory_format=torch.contiguous_format) for name, t in state.items()}
+            content = safetensors.torch.save(copies)
+            write_atomically(self.selected, lambda file: file.write(content))
+
+    def load_selected(self) -> State:
+        """The model of the best epoch, on the CPU. Raises `RunError` if it is missing or damaged."""
+        try:
+            return safetensors.torch.load(self.selected.read_bytes())
+        except FileNotFoundError:
+            raise RunError(
+                f"{self.folder} holds no trained model (no {self.selected.name}); let its run finish"
+            ) from None
+        except (OSError, safetensors.SafetensorError) as error:
+            raise RunError(f"model {self.selected} cannot be read: {error}") from None
+
+
+def weights_checksum(state: Mapping[str, Tensor]) -> str:
+    """sha256 over names, types, shapes and values of a state, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}:{tensor.dtype}:{list(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

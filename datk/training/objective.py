@@ -1,0 +1,360 @@
+"""Backbone, loss terms and task as one module: from two batches to the terms of the loss."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from datk.base.errors import ConfigError, PluginError
+from datk.base.rng import default_state, restore_state, seed_defaults
+from datk.config.resolve import Component, Experiment
+from datk.interfaces import (
+    AlignmentLoss,
+    Backbone,
+    LossTerm,
+    ModelInfo,
+    PairInfo,
+    ParamGroup,
+    Phase,
+    SourceBatch,
+    SourceView,
+    Step,
+    TargetBatch,
+    TargetView,
+    Task,
+)
+from datk.nn import ramp, scale_gradient
+from datk.training.gather import everyones
+
+CPU = torch.device("cpu")
+Owner = Literal["trunk", "head", "terms"]
+"""Whose parameters a phase may update."""
+BACKBONE: tuple[Owner, ...] = ("trunk", "head")
+DOMAINS = ("source", "target")
+SOLE = ("supervision", "predictor", "plan")
+"""Methods that one term of a run may override, not two."""
+
+
+class Passed(NamedTuple):
+    """What the network gives for a batch, of both domains source first; float32."""
+
+    layers: dict[str, Tensor]
+    logits: Tensor
+
+
+class Objective(nn.Module):
+    """The model and everything that is optimised with it.
+
+    Each component draws its first weights from a generator of its own, so that the backbone starts alike
+    whatever it is combined with.
+
+    Raises:
+        PluginError: two terms that both define phases, supervision, predictor or plan, or phases that cannot
+        be
+            run.
+    """
+
+    def __init__(
+        self, experiment: Experiment, task: Task, pair: PairInfo, source_size: int, target_size: int
+    ) -> None:
+        super().__init__()
+        seed = experiment.config.seed
+
+        def build(chosen: Component, argument: PairInfo | ModelInfo) -> Any:
+            seed_defaults(CPU, seed, "init", chosen.plugin.kind, chosen.label)
+            return chosen.cls(chosen.config, argument)
+
+        with torch.random.fork_rng(devices=[]):
+            backbone = build(experiment.backbone, pair)
+            assert isinstance(backbone, Backbone)
+            self.backbone = backbone
+            shapes = _layer_shapes(experiment.backbone.label, backbone, pair)
+            model = ModelInfo(
+                pair.classes, shapes, source_size, target_size, pair.shape, pair.outputs, pair.domains
+            )
+            self.losses: dict[str, LossTerm] = {
+                chosen.label: build(chosen, model) for chosen in experiment.terms
+            }
+            """The terms by label."""
+        self.terms = nn.ModuleDict({label.replace(".", "_"): term for label, term in self.losses.items()})
+        self.task = task
+        self.backbone_label, self.task_label = experiment.backbone.label, experiment.task.label
+        self.target_domain = len(pair.domains) - 1
+        self.precision: torch.dtype = getattr(torch, experiment.config.train.precision)
+        self.phases = _phases(self.losses)
+        self.sole: dict[str, LossTerm] = _sole(self.losses)
+        self.critics: set[str] = set()
+        """Terms with parameters of their own, which follow the whole term whatever its weight."""
+
+    def set_up(self, seed: int) -> None:
+        """Let the terms make what they make of the backbone's first weights, then see that every parameter is
+        trained. Raises `PluginError` for one that is in no group of parameters, or in two."""
+        self.eval()
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            for label, term in self.losses.items():
+                seed_defaults(CPU, seed, "setup", label)
+                term.setup(self.backbone)
+        self.train()
+        check_groups(self.backbone_label, self.backbone)
+        for label, term in self.losses.items():
+            check_groups(label, term)
+        self.critics = {label for label, term in self.losses.items() if term.param_groups()}
+
+    @property
+    def passes(self) -> tuple[str, ...]:
+        """The domains whose rows go through the network in some phase."""
+        passed = {domain for phase in self.phases for domain in phase.passes}
+        if not any(term.needs_target for term in self.losses.values()):
+            passed -= {"target"}
+        return tuple(domain for domain in DOMAINS if domain in passed)
+
+    def train(self, mode: bool = True) -> "Objective":
+        """Switch the backbone. What terms own keeps the mode that its author gave it."""
+        self.training = mode
+        self.backbone.train(mode)
+        return self
+
+    def predictor(self) -> nn.Module:
+        """What is evaluated and selected."""
+        term = self.sole.get("predictor")
+        return self.backbone if term is None else term.predictor(self.backbone)
+
+    def plan(
+        self, labels: Tensor, steps: int, batch: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor] | None:
+        """The rows of an epoch's batches, if a term plans them."""
+        term = self.sole.get("plan")
+        return None if term is None else term.plan(labels, steps, batch, generator)
+
+    def groups(self) -> list[tuple[Owner, ParamGroup]]:
+        """All parameter groups with their owner."""
+        head = {id(p) for p in self.backbone.head.parameters()}
+        groups: list[tuple[Owner, ParamGroup]] = []
+        for group in self.backbone.param_groups():
+            for owner in BACKBONE:
+                params = [p for p in group.params if (id(p) in head) == (owner == "head")]
+                if params:
+                    groups.append((owner, ParamGroup(params, group.lr_mult, group.weight_decay)))
+        groups += [("terms", group) for term in self.losses.values() for group in term.param_groups()]
+        return groups
+
+    def place(self, device: torch.device, memory_format: str) -> None:
+        """Move to the device, with the weights of convolutions in the order that `train.memory_format` says;
+        what they compute follows them."""
+        self.to(device)
+        last = memory_format == "channels-last" or (memory_format == "auto" and device.type == "cpu")
+        for parameter in self.parameters():
+            if last and parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+    def forward(
+        self, source: SourceBatch, target: TargetBatch, progress: Tensor, epoch: Tensor, phase: Phase
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The terms of the loss, 0-d each, by label, whose sum is what the phase minimises; and what else the
+        terms want to be logged."""
+        # One pass over the joined batch, so that batch normalisation sees both domains at once.
+        if "source" not in phase.passes:
+            source = SourceBatch(source.x[:0], source.y[:0], source.index[:0], source.domain[:0])
+        if "target" not in phase.passes:
+            target = TargetBatch(target.x[:0], target.index[:0], target.domain[:0])
+        passed = self._pass(torch.cat([source.x, target.x]), torch.cat([source.domain, target.domain]))
+        whole = views(source, target, passed)
+        step = Step(progress, phase.name, epoch, self.network)
+
+        terms: dict[str, Tensor] = {}
+        logged: dict[str, Tensor] = {}
+        if phase.supervised:
+            losses = self.task.loss(whole[0].logits, whole[0].labels)
+            weighs = self.sole.get("supervision")
+            terms[self.task_label] = (
+                losses.mean() if weighs is None else weighs.supervision(losses, *whole, step)
+            )
+        everyone = None
+        for label, term in self.losses.items():
+            if isinstance(term, AlignmentLoss) or phase.regularized:
+                pull = term.config.weight * ramp(term.config.ramp, progress)
+                seen = whole
+                if pulls_apart := label in self.critics and not _acts_fully(term):
+                    # What the term owns follows the whole term; only its pull on the backbone is weighed.
+                    seen = views(source, target, _scaled(passed, pull))
+                    step = step._replace(network=lambda x, domain=None, by=pull: self.network(x, domain, by))
+                if term.over_batch:
+                    if pulls_apart:
+                        seen = everyones(*seen)
+                    else:
+                        seen = everyone = everyone or everyones(*whole)
+                value = term(*seen, step)
+                step = step._replace(network=self.network)
+                if isinstance(value, tuple):
+                    value, extra = value
+                    logged |= {f"{label}.{name}": number.detach() for name, number in extra.items()}
+                if not isinstance(value, Tensor) or value.ndim != 0:
+                    given = f"shape {list(value.shape)}" if isinstance(value, Tensor) else f"{value!r}"
+                    raise PluginError(f"loss term '{label}' gives {given}, not one number")
+                terms[label] = value if pulls_apart else pull * value
+        return terms, logged
+
+    def network(self, x: Tensor, domain: Tensor | None = None, pull: Tensor | None = None) -> Passed:
+        """Another pass, for a term: as the step trains the network, with gradient, but without a trace in its
+        running statistics.
+
+        pull: factor of the gradient, if the term's weight is not to act on its value.
+        """
+        if domain is None:
+            domain = x.new_full((len(x),), self.target_domain, dtype=torch.int64)
+        passing = _Pass(self.backbone)
+        copies = {name: buffer.clone() for name, buffer in passing.named_buffers()}
+        with self._autocast(x.device):
+            passed = functional_call(passing, copies, (x, domain))
+        return _scaled(_float32(passed), pull)
+
+    def _pass(self, x: Tensor, domain: Tensor) -> Passed:
+        with self._autocast(x.device):
+            layers = self.backbone.layers_of(x, domain)
+            logits = self.backbone.head(layers["features"])
+        return _float32(Passed(layers, logits))
+
+    def _autocast(self, device: torch.device) -> torch.autocast:
+        return torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32)
+
+
+class _Pass(nn.Module):
+    """The pass of a batch as a module of its own, whose buffers can be exchanged."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, x: Tensor, domain: Tensor) -> Passed:
+        layers = self.backbone.layers_of(x, domain)
+        return Passed(layers, self.backbone.head(layers["features"]))
+
+
+def _float32(passed: Passed) -> Passed:
+    return Passed({name: layer.float() for name, layer in passed.layers.items()}, passed.logits.float())
+
+
+def _scaled(passed: Passed, pull: Tensor | None) -> Passed:
+    """The same values, through which a gradient passes times `pull`."""
+    if pull is None:
+        return passed
+    layers = {name: scale_gradient(layer, pull) for name, layer in passed.layers.items()}
+    return Passed(layers, scale_gradient(passed.logits, pull))
+
+
+def _acts_fully(term: LossTerm) -> bool:
+    return bool(term.config.weight == 1 and term.config.ramp == "constant")
+
+
+def views(source: SourceBatch, target: TargetBatch, passed: Passed) -> tuple[SourceView, TargetView]:
+    """What the terms see of a joint pass: the rows of either domain."""
+    n = len(source.x)
+    shared: dict[Any, Tensor] = {("joined", name): layer for name, layer in passed.layers.items()}
+
+    def rows(part: slice) -> dict[str, Any]:
+        layers = {name: layer[part] for name, layer in passed.layers.items()}
+        return {
+            "features": layers["features"],
+            "logits": passed.logits[part],
+            "layers": layers,
+            "shared": shared,
+        }
+
+    return (
+        SourceView(
+            x=source.x, index=source.index, domain=source.domain, labels=source.y, **rows(slice(None, n))
+        ),
+        TargetView(x=target.x, index=target.index, domain=target.domain, **rows(slice(n, None))),
+    )
+
+
+def snapshot(buffers: Iterable[Tensor], device: torch.device) -> Callable[[], None]:
+    """Keep what a step changes beside parameters: buffers and random states. The result puts it back."""
+    kept = [(buffer, buffer.clone()) for buffer in buffers]
+    states = [(where, default_state(where)) for where in (CPU, device)]
+
+    def put_back() -> None:
+        for where, state in states:
+            restore_state(where, state)
+        with torch.no_grad():
+            for buffer, value in kept:
+                buffer.copy_(value)
+
+    return put_back
+
+
+def _layer_shapes(label: str, backbone: Backbone, pair: PairInfo) -> dict[str, tuple[int, ...]]:
+    """Shapes of one sample in each layer, from a pass that changes no state."""
+    backbone.eval()
+    with torch.no_grad():
+        layers = backbone.layers_of(torch.zeros(2, *pair.shape), torch.zeros(2, dtype=torch.int64))
+        if "features" not in layers or layers["features"].ndim != 2:
+            raise PluginError(f"backbone '{label}': embed must return 'features' of shape [B, D]")
+        logits = backbone.head(layers["features"])
+    backbone.train()
+    if tuple(logits.shape) != (2, pair.outputs):
+        raise PluginError(
+            f"backbone '{label}': the head gives shape {list(logits.shape[1:])} a row, "
+            f"not pair.outputs = {pair.outputs} numbers"
+        )
+    return {name: tuple(layer.shape[1:]) for name, layer in layers.items()}
+
+
+def _phases(terms: Mapping[str, LossTerm]) -> tuple[Phase, ...]:
+    default = AlignmentLoss.phases
+    special = [
+        label for label, term in terms.items() if isinstance(term, AlignmentLoss) and term.phases != default
+    ]
+    if len(special) > 1:
+        raise PluginError(
+            f"'{special[0]}' and '{special[1]}' both define phases of training; use one of them at a time"
+        )
+    if not special:
+        return default
+    term = terms[special[0]]
+    assert isinstance(term, AlignmentLoss)
+    for phase in term.phases:
+        where = f"'{special[0]}': phase '{phase.name}'"
+        if phase.repeat < 1 or not phase.updates or not set(phase.updates) <= set(get_args(Owner)):
+            raise PluginError(
+                f"{where} must update some of {', '.join(get_args(Owner))} and run once at least"
+            )
+        if not phase.passes or not set(phase.passes) <= set(DOMAINS):
+            raise PluginError(f"{where} must pass source or target rows, or both")
+        if phase.supervised and "source" not in phase.passes:
+            raise PluginError(f"{where} is supervised but passes no source rows; say supervised=False")
+    if len({phase.name for phase in term.phases}) < len(term.phases) or not term.phases:
+        raise PluginError(f"'{special[0]}': phases must be one or more with different names")
+    return term.phases
+
+
+def _sole(terms: Mapping[str, LossTerm]) -> dict[str, LossTerm]:
+    """The term that overrides each of the methods that are for one term only."""
+    found: dict[str, LossTerm] = {}
+    for method in SOLE:
+        labels = [
+            label
+            for label, term in terms.items()
+            if getattr(type(term), method) is not getattr(LossTerm, method)
+        ]
+        if len(labels) > 1:
+            raise ConfigError(
+                f"'{labels[0]}' and '{labels[1]}' both define the {method}; use one of them at a time"
+            )
+        if labels:
+            found[method] = terms[labels[0]]
+    return found
+
+
+def check_groups(name: str, module: nn.Module) -> None:
+    """Raise `PluginError` for a parameter that is not in exactly one group: it would silently never learn."""
+    assert isinstance(module, Backbone | LossTerm)
+    grouped = [id(p) for group in module.param_groups() for p in group.params]
+    for parameter_name, parameter in module.named_parameters():
+        times = grouped.count(id(parameter))
+        if parameter.requires_grad and times != 1:
+            raise PluginError(
+                f"{name}: param_groups() lists parameter '{parameter_name}' {times} times, not once"
+            )

@@ -1,0 +1,41 @@
+"""Learning rate as a factor on its peak: pure functions of the step."""
+
+import math
+from collections.abc import Callable
+
+from datk.config.models import TrainConfig
+
+
+def one_cycle(step: int, total: int) -> float:
+    """Half a cosine from 1/25 up to 1 over the first 30 % of the steps, then down to 1e-4 / 25
+    (Smith & Topin 2018, with the shape and values that became customary)."""
+    start, end, peak = 1 / 25, 1e-4 / 25, 0.3 * total
+    if step < peak:
+        return 1 + (start - 1) * (1 + math.cos(math.pi * step / peak)) / 2
+    return end + (1 - end) * (1 + math.cos(math.pi * (step - peak) / max(1, total - peak))) / 2
+
+
+def triangle(step: int, period: int) -> float:
+    """Linearly from 1/10 up to 1 over half a period and back, again and again: the "one-cycle" of
+    DeepMerge II's code, whose period is int(0.9 x cycle length x steps per epoch)."""
+    half = max(1, period // 2)
+    position = step % max(2, period)
+    height = position / half if position <= half else max(0.0, (2 * half - position) / half)
+    return 0.1 + 0.9 * height
+
+
+def cosine(step: int, total: int) -> float:
+    """Half a cosine from 1 to 0."""
+    return (1 + math.cos(math.pi * step / max(1, total))) / 2
+
+
+def schedule(config: TrainConfig, steps_per_epoch: int) -> Callable[[int], float]:
+    """The factor at each step (from 0) for a configuration."""
+    total = config.epochs * steps_per_epoch
+    period = int(0.9 * config.cycle_length * steps_per_epoch)
+    return {
+        "one-cycle": lambda step: one_cycle(step, total),
+        "triangle": lambda step: triangle(step, period),
+        "cosine": lambda step: cosine(step, total),
+        "constant": lambda step: 1.0,
+    }[config.schedule]

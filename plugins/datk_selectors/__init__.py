@@ -1,0 +1,1 @@
+"""Shipped plugin: which epoch's weights are kept."""

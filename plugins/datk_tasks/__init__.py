@@ -1,0 +1,1 @@
+"""Shipped plugin: what can be predicted."""

@@ -1,0 +1,321 @@
+"""From files to batches: what is read, what is changed, and how much memory it takes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+import datk
+from datk.base.errors import ConfigError, DataError
+from datk.config.models import DataConfig, TrainConfig
+from datk.config.resolve import resolve
+from datk.data.dataset import prepare
+from datk.data.rows import StreamedRows
+from datk.data.symmetries import dihedral
+
+CPU = torch.device("cpu")
+TOY = f"{Path(__file__).with_name('toys.py')}:Toy"
+
+
+def dataset(train=None, memory_gb=None, **options):
+    chosen = resolve(config={"pair": {"name": TOY, **options}}).pair
+    pair = chosen.cls(chosen.config)
+    return prepare(pair, DataConfig(memory_gb=memory_gb), TrainConfig(**train or {}), 0, CPU)
+
+
+@pytest.mark.parametrize(("source_rows", "target_rows"), [(40, 50), (100, 12), (12, 300), (5, 5)])
+@pytest.mark.parametrize("batch_size", [4, 16, 512])
+def test_batches_of_constant_shape_cover_both_domains(source_rows, target_rows, batch_size):
+    data = dataset({"batch_size": batch_size}, source_rows=source_rows, target_rows=target_rows).training
+    from_source = torch.zeros(data.source_size, dtype=torch.long)
+    from_target = torch.zeros(data.target_size, dtype=torch.long)
+    shapes = set()
+    for epoch in range(3):
+        batches = list(data.batches(epoch))
+        assert len(batches) == data.steps
+        seen = torch.cat([source.index for source, _ in batches])
+        assert len(seen.unique()) == data.source_size
+        for source, target in batches:
+            shapes.add((tuple(source.x.shape), tuple(target.x.shape), len(source.y)))
+            from_source += torch.bincount(source.index, minlength=data.source_size)
+            from_target += torch.bincount(target.index, minlength=data.target_size)
+    smaller = min(batch_size, data.source_size), min(batch_size, data.target_size)
+    assert shapes == {((smaller[0], 6), (smaller[1], 6), smaller[0])}
+    assert from_target.max() - from_target.min() <= 1
+    assert from_source.max() <= 6
+
+
+def test_batches_hold_the_rows_that_their_index_names():
+    prepared = dataset({"batch_size": 7})
+    data, pair = prepared.training, prepared.pair
+    for source, target in data.batches(0):
+        rows = data.source.split.train[source.index]
+        expected = data.source.standardize(torch.from_numpy(pair.source.x[rows]))
+        assert torch.equal(source.x, expected)
+        np.testing.assert_array_equal(source.y, pair.source_labels[rows])
+        rows = data.target.split.train[target.index]
+        assert torch.equal(target.x, data.target.standardize(torch.from_numpy(pair.target.x[rows])))
+
+
+def test_each_domain_is_standardised_by_its_own_training_rows():
+    data = dataset(shift=100.0).training
+    for domain in (data.source, data.target):
+        x = torch.cat(list(domain.in_order(domain.split.train)))
+        torch.testing.assert_close(x.mean(dim=0), torch.zeros(6), atol=1e-4, rtol=0)
+        torch.testing.assert_close(x.std(dim=0, correction=0), torch.ones(6), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("rows", [1, 255, 256, 257, 600])
+def test_in_order_gives_every_image_to_the_last(rows):
+    prepared = dataset(target_rows=700, shape=(2, 3, 3))
+    target, pair = prepared.training.target, prepared.pair
+    x = torch.cat(list(target.in_order(np.arange(rows))))
+    mean, std = target.standardize.mean.numpy(), target.standardize.std.numpy()
+    np.testing.assert_array_equal(x.numpy(), (pair.target.x[:rows] - mean) / std)
+
+
+def test_only_training_batches_are_augmented():
+    plain = dataset(shape=(2, 4, 4)).training
+    moved = dataset({"augment": "dihedral"}, shape=(2, 4, 4)).training
+    for part in ("train", "validation", "test"):
+        rows = getattr(plain.target.split, part)
+        assert torch.equal(*(torch.cat(list(data.target.in_order(rows))) for data in (plain, moved)))
+    assert all(
+        torch.equal(a.x, b.x) for a, b in zip(plain.target_in_order(), moved.target_in_order(), strict=True)
+    )
+    codes = set()
+    for (source, target), (source_moved, target_moved) in zip(
+        plain.batches(0), moved.batches(0), strict=True
+    ):
+        assert torch.equal(source.index, source_moved.index)
+        for x, x_moved in ((source.x, source_moved.x), (target.x, target_moved.x)):
+            for image, image_moved in zip(x, x_moved, strict=True):
+                eight = dihedral(image.expand(8, -1, -1, -1), torch.arange(8))
+                (code,) = [k for k in range(8) if torch.equal(eight[k], image_moved)]
+                codes.add(code)
+    assert codes == set(range(8))
+
+
+def test_rotated_images_are_training_images_only():
+    plain = dataset(shape=(2, 16, 16)).training
+    moved = dataset({"augment": "rotate-zoom"}, shape=(2, 16, 16)).training
+    for part in ("validation", "test"):
+        rows = getattr(plain.source.split, part)
+        assert torch.equal(*(torch.cat(list(data.source.in_order(rows))) for data in (plain, moved)))
+    (source, target), (source_moved, target_moved) = (next(data.batches(0)) for data in (plain, moved))
+    for x, x_moved in ((source.x, source_moved.x), (target.x, target_moved.x)):
+        assert x.shape == x_moved.shape
+        assert not torch.isclose(x, x_moved).flatten(1).all(dim=1).any()
+
+
+@pytest.mark.parametrize("per_class", [7, 100])
+def test_balanced_epochs_hold_as_many_rows_of_each_class(per_class):
+    pair = dataset(source_rows=90).pair
+    pair.source_labels = (np.arange(90) < 12).astype(np.int64)
+    config = TrainConfig(balance=per_class, batch_size=10)
+    data = prepare(pair, DataConfig(), config, 0, CPU).training
+    seen = torch.zeros(data.source_size)
+    for epoch in range(3):
+        labels = torch.cat([source.y for source, _ in data.batches(epoch)])[: data.epoch_size]
+        assert torch.bincount(labels).tolist() == [per_class, per_class]
+        seen[torch.cat([source.index for source, _ in data.batches(epoch)])] += 1
+    assert data.steps == -(-2 * per_class // 10)
+    if per_class == 100:
+        assert (seen > 0).all()
+
+
+def test_vectors_cannot_be_augmented():
+    with pytest.raises(ConfigError, match=r"augment=dihedral needs images; the samples are feature vectors"):
+        dataset({"augment": "dihedral"})
+
+
+def test_training_on_one_class_is_refused(monkeypatch):
+    from datk.data import dataset as data
+
+    def first_rows(*arguments):
+        splits = sampling_split(*arguments)
+        splits.source.train[:] = np.arange(0, 2 * len(splits.source.train), 2) % 40 // 2 * 2
+        return splits
+
+    sampling_split = data.split_pair
+    monkeypatch.setattr(data, "split_pair", first_rows)
+    with pytest.raises(DataError, match=r"the source's training rows are all 'class 0' with split seed 0"):
+        dataset()
+
+
+# --- files ---------------------------------------------------------------------------------------------
+
+
+def write_arrays(folder, kind, dtype):
+    """Source and target images, channels last, in files of one kind; the options that name them."""
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    x = {
+        domain: (rng.integers(0, 150, (60, 16, 17, 3)) + 50 * y[:, None, None, None] + shift).astype(dtype)
+        for domain, shift in (("source", 0), ("target", 20))
+    }
+    if kind == "npy":
+        for domain, images in x.items():
+            np.save(folder / f"{domain}.npy", images)
+            np.save(folder / f"{domain}_y.npy", y)
+        names = {f"{d}_x": str(folder / f"{d}.npy") for d in x} | {
+            f"{d}_y": str(folder / f"{d}_y.npy") for d in x
+        }
+        return {"name": "arrays", **names}
+    path = folder / f"pair.{kind}"
+    arrays = {**x, "y": y}
+    if kind == "npz":
+        np.savez(path, **arrays)
+    else:
+        with h5py.File(path, "w") as file:
+            for name, array in arrays.items():
+                file.create_dataset(
+                    name, data=array, chunks=(1, *array.shape[1:]) if array.ndim > 1 else None
+                )
+    keys = {"source_x": "source", "source_y": "y", "target_x": "target", "target_y": "y"}
+    return {"name": "arrays", "source": str(path), "target": str(path), **keys}
+
+
+def train(pair, out, **options):
+    settings = {"train.batch_size": 16, "train.augment": "dihedral", "align.dann.hidden": [4]}
+    settings |= {"device": "cpu", **options}
+    return datk.run(pair=pair, backbone="deepmerge", align="dann", epochs=2, out=out, set=settings)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_the_weights_do_not_depend_on_where_the_rows_are(dtype, tmp_path, monkeypatch):
+    streamed = 0
+
+    def counted(self, plan, batches=StreamedRows.batches):
+        nonlocal streamed
+        streamed += 1
+        return batches(self, plan)
+
+    monkeypatch.setattr(StreamedRows, "batches", counted)
+    results = []
+    for kind, memory_gb, streams in [
+        ("npz", None, False),
+        ("npy", None, False),
+        ("npy", 1e-9, True),
+        ("h5", None, False),
+        ("h5", 1e-9, True),
+    ]:
+        folder = tmp_path / f"{kind}-{streams}"
+        folder.mkdir()
+        options = {} if memory_gb is None else {"data.memory_gb": memory_gb}
+        streamed = 0
+        results.append(train(write_arrays(folder, kind, dtype), folder / "run", **options))
+        assert (streamed > 0) == streams
+    assert len({result.weights_sha256 for result in results}) == 1
+    assert len({result.data_sha256 for result in results}) == 1
+    assert all(result.metrics == results[0].metrics for result in results)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_the_weights_do_not_depend_on_where_the_rows_are_on_a_gpu(tmp_path):
+    pair = write_arrays(tmp_path, "h5", "uint8")
+    memory = {"held": {}, "again": {}, "streamed": {"data.memory_gb": 1e-9}}
+    results = [train(pair, tmp_path / name, device="cuda", **options) for name, options in memory.items()]
+    assert len({result.weights_sha256 for result in results}) == 1
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy", "h5"])
+@pytest.mark.parametrize("memory_gb", [None, 1e-9])
+def test_files_are_never_changed(kind, memory_gb, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    pair = write_arrays(folder, kind, "uint8")
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+    train(pair, tmp_path / "run", **({} if memory_gb is None else {"data.memory_gb": memory_gb}))
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()} == before
+
+
+def test_arrays_in_memory_are_never_changed():
+    chosen = resolve(config={"pair": {"name": TOY, "shape": [2, 16, 16]}}).pair
+    pair = chosen.cls(chosen.config)
+    before = pair.source.x.copy(), pair.target.x.copy(), pair.source_labels.copy()
+    prepared = prepare(pair, DataConfig(), TrainConfig(augment="dihedral"), 0, CPU)
+    for source, target in prepared.training.batches(0):
+        for tensor in (source.x, source.y, target.x):
+            tensor.zero_()
+    assert all(map(np.array_equal, before, (pair.source.x, pair.target.x, pair.source_labels)))
+
+
+MEASURE = """
+import json, sys, threading
+
+import h5py, numpy as np, torch
+import datk
+from datk.config.resolve import resolve
+from datk.data.rows import ResidentRows, StreamedRows, open_rows
+
+folder, pair, cpu = sys.argv[1], json.loads(sys.argv[2]), torch.device("cpu")
+torch.set_num_threads(1)
+
+def anonymous():
+    lines = open("/proc/self/status").read().splitlines()
+    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) * 1024
+
+def peak(work):
+    start, top, done = anonymous(), [0], threading.Event()
+    def watch():
+        while not done.wait(0.002):
+            top[0] = max(top[0], anonymous())
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    kept = work()
+    done.set()
+    watcher.join()
+    return max(top[0], anonymous()) - start, kept
+
+options = dict(backbone={"name": "mlp", "hidden": [8]}, align="mmd", epochs=1, device="cpu")
+tiny = {"name": pair["toy"], "source_rows": 20, "target_rows": 20}
+datk.run(pair=tiny, out=f"{folder}/warm", **options)
+del pair["toy"]
+streamed, _ = peak(lambda: datk.run(
+    pair=pair, out=f"{folder}/run", set={"data.memory_gb": 0.01, "train.batch_size": 128}, **options))
+chosen = resolve(config={"pair": pair}).pair
+samples = chosen.cls(chosen.config).target
+held, rows = peak(lambda: open_rows(samples, cpu, 10.0))
+assert isinstance(rows, ResidentRows)
+print(json.dumps({"streamed": streamed, "held": held}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="measures memory as Linux tells it")
+def test_files_larger_than_the_allowance_take_bounded_memory(tmp_path):
+    """Two domains of 200 MB each, with 10 MiB allowed. Mapped pages of a file can be dropped at any time, so
+    that only anonymous memory counts; holding one of the domains shows that this would be seen."""
+    shape = (16384, 32, 32, 3)
+    size = 4 * np.prod(shape)
+    np.lib.format.open_memmap(tmp_path / "x.npy", mode="w+", dtype="float32", shape=shape).flush()
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("x", shape, "float32", chunks=(1, *shape[1:]))
+    np.save(tmp_path / "y.npy", np.arange(shape[0]) % 2)
+    pair = {
+        "name": "arrays",
+        "toy": TOY,
+        "source_x": str(tmp_path / "x.npy"),
+        "source_y": str(tmp_path / "y.npy"),
+        "target": str(tmp_path / "x.h5"),
+        "target_x": "x",
+    }
+    found = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(tmp_path), json.dumps(pair)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert found.returncode == 0, found.stderr
+    measured = json.loads(found.stdout.splitlines()[-1])
+    assert measured["held"] > 0.9 * size
+    assert measured["streamed"] < 0.5 * size

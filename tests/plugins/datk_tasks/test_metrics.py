@@ -1,0 +1,111 @@
+"""Metrics against plain formulas and scikit-learn."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as sklearn_metrics
+
+from datk_tasks.metrics import expected_calibration_error, score, softmax
+
+
+def predictions(rows, classes, seed):
+    rng = np.random.default_rng(seed)
+    labels = np.concatenate([np.arange(classes), rng.integers(0, classes, rows - classes)])
+    return softmax(rng.normal(size=(rows, classes)) + 0.7 * np.eye(classes)[labels]), labels
+
+
+@given(st.integers(2, 5), st.integers(10, 80), st.integers(0, 2**32))
+def test_against_plain_formulas(classes, rows, seed):
+    probabilities, labels = predictions(rows, classes, seed)
+    found = score(probabilities, labels)
+    predicted = [int(np.argmax(row)) for row in probabilities]
+    precisions, recalls, f1s, areas = [], [], [], []
+    for k in range(classes):
+        hits = sum(p == k and y == k for p, y in zip(predicted, labels, strict=True))
+        named, true = predicted.count(k), int((labels == k).sum())
+        precisions.append(hits / named if named else 0.0)
+        recalls.append(hits / true if true else 0.0)
+        f1s.append(2 * hits / (named + true) if named + true else 0.0)
+        wins = [
+            1.0 if a > b else 0.5 if a == b else 0.0
+            for a in probabilities[labels == k, k]
+            for b in probabilities[labels != k, k]
+        ]
+        areas.append(sum(wins) / len(wins))
+    of_interest = slice(1, None) if classes == 2 else slice(None)
+    assert found["accuracy"] == pytest.approx(
+        np.mean([p == y for p, y in zip(predicted, labels, strict=True)])
+    )
+    assert found["precision"] == pytest.approx(np.mean(precisions[of_interest]))
+    assert found["recall"] == pytest.approx(np.mean(recalls[of_interest]))
+    assert found["f1"] == pytest.approx(np.mean(f1s[of_interest]))
+    assert found["auc"] == pytest.approx(np.mean(areas[of_interest]))
+    if classes == 2:
+        assert found["brier"] == pytest.approx(np.mean((probabilities[:, 1] - labels) ** 2))
+    else:
+        squares = [
+            np.sum((row - np.eye(classes)[y]) ** 2) for row, y in zip(probabilities, labels, strict=True)
+        ]
+        assert found["brier"] == pytest.approx(np.mean(squares))
+    assert found["n"] == rows
+
+
+@given(st.integers(2, 5), st.integers(10, 80), st.integers(1, 20), st.integers(0, 2**32))
+def test_calibration_error_against_a_loop(classes, rows, bins, seed):
+    probabilities, labels = predictions(rows, classes, seed)
+    expected = 0.0
+    for lower in range(bins):
+        mine = [
+            (row.max(), row.argmax() == y)
+            for row, y in zip(probabilities, labels, strict=True)
+            if lower / bins <= row.max() < (lower + 1) / bins
+        ]
+        if mine:
+            confidence, correct = np.mean(mine, axis=0)
+            expected += len(mine) / rows * abs(confidence - correct)
+    assert expected_calibration_error(probabilities, labels, bins) == pytest.approx(expected)
+
+
+def test_against_scikit_learn():
+    probabilities, labels = predictions(200, 2, 0)
+    found = score(probabilities, labels)
+    assert found["auc"] == pytest.approx(sklearn_metrics.roc_auc_score(labels, probabilities[:, 1]))
+    assert found["brier"] == pytest.approx(sklearn_metrics.brier_score_loss(labels, probabilities[:, 1]))
+    assert found["f1"] == pytest.approx(sklearn_metrics.f1_score(labels, probabilities.argmax(axis=1)))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_perfect_classifier(classes):
+    labels = np.arange(30) % classes
+    found = score(np.eye(classes)[labels], labels)
+    assert {found[name] for name in ("accuracy", "auc", "precision", "recall", "f1")} == {1.0}
+    assert (found["brier"], found["ece"]) == (0.0, 0.0)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("only", [0, 1])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_one_class_only_has_no_auc(only, classes):
+    probabilities, _ = predictions(20, classes, 0)
+    found = score(probabilities, np.full(20, only))
+    assert found["auc"] is None
+    assert all(0 <= value <= 20 for name, value in found.items() if name != "auc")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_class_that_is_never_predicted_counts_as_zero():
+    found = score(np.tile([0.9, 0.1], (10, 1)), np.arange(10) % 2)
+    assert (found["precision"], found["recall"], found["f1"]) == (0.0, 0.0, 0.0)
+    assert found["auc"] == 0.5
+
+
+def test_softmax_of_large_logits():
+    probabilities = softmax(np.array([[1e4, 0, -1e4], [-1e30, -1e30, -1e30]], dtype=np.float32))
+    np.testing.assert_allclose(probabilities, [[1, 0, 0], [1 / 3, 1 / 3, 1 / 3]])
+    assert probabilities.dtype == np.float64
+
+
+def test_values_are_plain_numbers():
+    found = score(*predictions(20, 3, 0))
+    assert {type(value) for value in found.values()} == {float, int}

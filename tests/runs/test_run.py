@@ -1,0 +1,170 @@
+"""From a configuration to a result, and several seeds."""
+
+import json
+import re
+from pathlib import Path
+from statistics import fmean, stdev
+
+import pytest
+
+import datk
+from datk.base.errors import RunError
+from datk.cli import main as cli
+from datk.config.resolve import resolve
+from datk.runs import run as experiment
+from datk.runs.run import default_folder
+from datk.runs.seeds import execute_seeds, summarize
+from datk.training.report import Reporter
+
+TOYS = f"{Path(__file__).with_name('toys.py')}:"
+FLAGS = [
+    "run", "--pair", TOYS + "Toy", "--backbone", "mlp", "--align", TOYS + "Centroid", "--reg", "fisher",
+    "--epochs", "2", "--device", "cpu", "--set", "train.batch_size=16",
+]  # fmt: skip
+CONFIG = {
+    "pair": TOYS + "Toy",
+    "backbone": "mlp",
+    "align": TOYS + "Centroid",
+    "reg": "fisher",
+    "train": {"epochs": 2, "batch_size": 16},
+    "device": "cpu",
+}
+
+
+def run(out, seed=0, **config):
+    return datk.run(config={**CONFIG, **config}, seed=seed, out=out)
+
+
+# --- one run -------------------------------------------------------------------------------------------
+
+
+def test_a_seed_gives_the_same_weights_again(tmp_path):
+    first, again, other = run(tmp_path / "a"), run(tmp_path / "b"), run(tmp_path / "c", seed=1)
+    assert first.weights_sha256 == again.weights_sha256
+    assert first.metrics == again.metrics
+    assert other.weights_sha256 != first.weights_sha256
+    assert other.data_sha256 == first.data_sha256
+
+
+def test_the_papers_split_is_stamped_on_the_result(tmp_path):
+    grouped_toy = {"name": TOYS + "Toy", "groups": "own"}
+    grouped = run(tmp_path / "grouped", pair=grouped_toy)
+    paper = run(tmp_path / "paper", pair=grouped_toy, split="paper")
+    assert (grouped.split, paper.split) == ("grouped", "paper")
+    assert not any("split=paper" in note for note in grouped.notes)
+    assert any("training saw too, because of split=paper" in note for note in paper.notes)
+    assert "split=paper" in (tmp_path / "paper" / "log.txt").read_text()
+
+
+def test_the_split_has_a_seed_of_its_own(tmp_path):
+    folders = [tmp_path / name for name in "abc"]
+    run(folders[0], seed=0, data={"split_seed": 5})
+    run(folders[1], seed=1, data={"split_seed": 5})
+    run(folders[2], seed=0)
+    splits = [(folder / "splits.npz").read_bytes() for folder in folders]
+    assert splits[0] == splits[1] != splits[2]
+
+
+def test_random_numbers_drawn_elsewhere_do_not_matter(tmp_path):
+    import torch
+
+    torch.manual_seed(1)
+    first = run(tmp_path / "a")
+    torch.rand(7)
+    assert run(tmp_path / "b").weights_sha256 == first.weights_sha256
+
+
+def test_a_new_folder_is_named_for_time_and_components(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    chosen = resolve(config={**CONFIG, "align": [TOYS + "Centroid", "mmd"]})
+    first = default_folder(chosen)
+    assert re.fullmatch(r"runs/\d{8}-\d{6}-Toy-mlp-Centroid-mmd-fisher", str(first))
+    first.mkdir(parents=True)
+    monkeypatch.setattr(experiment, "datetime", Frozen(first.name[:15]))
+    assert str(default_folder(chosen)) == f"{first}-2"
+    result = datk.run(config=CONFIG)
+    assert result.folder.parent == Path("runs")
+    assert (result.folder / "result.json").is_file()
+
+
+class Frozen:
+    """A clock that stands still."""
+
+    def __init__(self, stamp):
+        self.stamp = stamp
+
+    def now(self):
+        return self
+
+    def strftime(self, _):
+        return self.stamp
+
+    def __getattr__(self, name):
+        raise AttributeError(name)
+
+
+# --- several seeds -------------------------------------------------------------------------------------
+
+
+def test_several_seeds_from_the_command_line(tmp_path, capsys):
+    cli.main([*FLAGS, "--seed", "0,1,2", "--out", str(tmp_path / "runs")])
+    shown = capsys.readouterr().out
+    results = [datk.read_result(tmp_path / "runs" / f"seed-{seed}") for seed in (0, 1, 2)]
+    assert [result.seed for result in results] == [0, 1, 2]
+    assert len({result.weights_sha256 for result in results}) == 3
+    assert results[0].weights_sha256 == run(tmp_path / "alone").weights_sha256
+
+    summary = json.loads((tmp_path / "runs" / "summary.json").read_text())
+    assert summary["seeds"] == [0, 1, 2]
+    values = [result.metrics["target"]["test"]["accuracy"] for result in results]
+    accuracy = summary["metrics"]["target"]["test"]["accuracy"]
+    assert accuracy == {"mean": pytest.approx(fmean(values)), "std": pytest.approx(stdev(values))}
+    assert "mean ± standard deviation over seeds 0, 1, 2" in shown
+    assert f"{fmean(values):.3f} ± {stdev(values):.3f}" in shown
+
+
+def test_resuming_several_seeds_skips_those_that_are_complete(tmp_path):
+    out = tmp_path / "runs"
+    chosen = resolve(config=CONFIG)
+    whole = execute_seeds(chosen, [0, 1, 2], out)
+    (out / "seed-1" / "result.json").unlink()
+    (out / "summary.json").unlink()
+    complete = {seed: (out / f"seed-{seed}" / "result.json").stat().st_mtime_ns for seed in (0, 2)}
+
+    class Told(Reporter):
+        def __init__(self):
+            self.notes, self.runs = [], []
+
+        def note(self, text):
+            self.notes.append(text)
+
+        def started(self, title, epochs, steps):
+            self.runs.append(title)
+
+    told = Told()
+    again = execute_seeds(chosen, [0, 1, 2], out, resume=True, reporters=[told])
+    assert [result.weights_sha256 for result in again] == [result.weights_sha256 for result in whole]
+    assert len(told.runs) == 1
+    assert told.runs[0].endswith("seed 1")
+    assert [note for note in told.notes if "complete" in note] == [
+        f"{out / 'seed-0'} is complete already",
+        f"{out / 'seed-2'} is complete already",
+    ]
+    assert complete == {seed: (out / f"seed-{seed}" / "result.json").stat().st_mtime_ns for seed in (0, 2)}
+    assert (out / "summary.json").is_file()
+
+
+def test_a_folder_in_the_way_is_found_before_the_first_seed(tmp_path):
+    run(tmp_path / "runs" / "seed-2", seed=2)
+    with pytest.raises(RunError, match=r"seed-2 holds a run already"):
+        execute_seeds(resolve(config=CONFIG), [0, 1, 2], tmp_path / "runs")
+    assert not (tmp_path / "runs" / "seed-0").exists()
+
+
+def test_a_metric_that_is_missing_once_has_no_mean(tmp_path):
+    results = [run(tmp_path / str(seed), seed=seed) for seed in (0, 1)]
+    results[1].metrics["source"]["test"]["auc"] = None
+    summary = summarize(results)
+    assert summary["source"]["test"]["auc"] == {"mean": None, "std": None}
+    assert summary["source"]["test"]["accuracy"]["mean"] is not None
+    assert summarize(results[:1])["target"]["test"]["f1"]["std"] is None
