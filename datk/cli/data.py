@@ -103,8 +103,8 @@ def audit(
     from datk.data import audit as audits
 
     experiment = resolve(config=config, selectors={"pair": pair}, overrides=overrides)
-    pair, task = experiment.pair, experiment.task
-    report = audits.audit(pair.cls(pair.config), task.cls(task.config), experiment.config)
+    data, task = experiment.pair, experiment.task
+    report = audits.audit(data.cls(data.config), task.cls(task.config), experiment.config)
     if as_json:
         click.echo(json.dumps({"pair": experiment.pair.label} | audits.as_json(report), indent=2))
     else:
