@@ -4,6 +4,7 @@ Named by path (`tests/toys.py:Toy`), as a user's own file is.
 """
 
 import copy
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -20,6 +21,9 @@ from datk.interfaces import (
     Regularizer,
     Samples,
 )
+
+TOYS = f"{Path(__file__).resolve()}:"
+"""What a component's name starts with, for instance `TOYS + "Toy"`."""
 
 
 class ToyConfig(ComponentConfig):
