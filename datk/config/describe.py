@@ -97,7 +97,9 @@ def config_toml(experiment: Experiment) -> str:
     config = experiment.config.model_dump(mode="json")
     meanings = {option.name: option.meaning for option in options(RunConfig)}
     lines: list[str] = []
-    for name in ("seed", "device", "init", "init_normalization"):
+    components = ("pair", "backbone", "align", "reg")
+    sections = ("data", "train")
+    for name in (name for name in config if name not in (*components, *sections)):
         lines += _line(name, config[name], meanings[name])
     for name, chosen in (("pair", experiment.pair), ("backbone", experiment.backbone)):
         lines += ["", f"# {meanings[name]}", f"[{name}]", f"name = {toml_value(config[name]['name'])}"]
@@ -106,7 +108,8 @@ def config_toml(experiment: Experiment) -> str:
         for term in terms:
             lines += ["", f"[{section}.{_key(term.reference)}]"]
             lines += _table(type(term.config), config[section][term.reference])
-    for name, model in (("data", type(experiment.config.data)), ("train", type(experiment.config.train))):
+    for name in sections:
+        model = type(getattr(experiment.config, name))
         lines += ["", f"# {meanings[name]}", f"[{name}]", *_table(model, config[name])]
     return "\n".join(lines) + "\n"
 
