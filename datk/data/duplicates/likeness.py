@@ -15,7 +15,7 @@ from datk.data.rows import chunks, storable
 from datk.data.symmetries import dihedral
 from datk.interfaces import Array
 
-Rows = npt.NDArray[np.int64]
+RowNumbers = npt.NDArray[np.int64]
 
 CORRELATION, DETAIL = 0.99, 0.97
 """Of the pixels and of the fine detail of near duplicates. Of unlike images of FIRST, NVSS and SDSS none
@@ -33,7 +33,7 @@ BLOCK = 1024
 SYMMETRIES = range(8)
 
 
-class Both:
+class JoinedRows:
     """The rows of one array, or of two, one after the other, as float32."""
 
     def __init__(self, x: Array, other: Array | None) -> None:
@@ -46,7 +46,7 @@ class Both:
         self.start = x.shape[0]
         self.total = sum(array.shape[0] for array in self.arrays)
 
-    def boundary(self, rows: Rows) -> int:
+    def boundary(self, rows: RowNumbers) -> int:
         """How many of the rows, which increase, belong to the first array."""
         return int(np.searchsorted(rows, self.start))
 
@@ -56,7 +56,7 @@ class Both:
             for start, chunk in chunks(array):
                 yield offset + start, _floats(chunk)
 
-    def read(self, rows: Rows) -> Tensor:
+    def read(self, rows: RowNumbers) -> Tensor:
         """The given rows in any order, [n, *shape]."""
         unique, inverse = np.unique(rows, return_inverse=True)
         cut = self.boundary(unique)
@@ -74,23 +74,23 @@ def _floats(chunk: npt.NDArray[np.generic]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Kept:
+class Fingerprints:
     """What comparing begins with."""
 
-    digests: Rows
+    digests: RowNumbers
     """[N] equal for equal rows, flipped and turned ones; unique for those that are not finite."""
     varied: npt.NDArray[np.bool_]
     """[N] whether a row is finite and has more than one value."""
     miniatures: Tensor | None
     """[N, C, 12, 12] of images, normalised; None for vectors."""
 
-    def part(self, rows: slice) -> "Kept":
+    def part(self, rows: slice) -> "Fingerprints":
         """That of some neighbouring rows."""
         small = None if self.miniatures is None else self.miniatures[rows]
-        return Kept(self.digests[rows], self.varied[rows], small)
+        return Fingerprints(self.digests[rows], self.varied[rows], small)
 
 
-def read_rows(both: Both) -> Kept:
+def read_rows(both: JoinedRows) -> Fingerprints:
     """Read every row once."""
     weights = _orbit_weights(both.shape)
     digests, varied = torch.empty(both.total, dtype=torch.int64), torch.empty(both.total, dtype=torch.bool)
@@ -106,7 +106,7 @@ def read_rows(both: Both) -> Kept:
         if miniatures is not None:
             small = F.adaptive_avg_pool2d(_root(x.nan_to_num(0, 0, 0)), SMALL)
             miniatures[rows] = _normalised(small).view_as(small)
-    return Kept(digests.numpy(), varied.numpy(), miniatures)
+    return Fingerprints(digests.numpy(), varied.numpy(), miniatures)
 
 
 def _orbit_weights(shape: tuple[int, ...]) -> Tensor:
@@ -152,7 +152,7 @@ def _normalised(x: Tensor) -> Tensor:
 # --- comparing -----------------------------------------------------------------------------------------
 
 
-def equal_rows(both: Both, digests: Rows) -> tuple[Rows, Rows]:
+def equal_rows(both: JoinedRows, digests: RowNumbers) -> tuple[RowNumbers, RowNumbers]:
     """Pairs of equal rows, each later one of several with the first."""
     _, firsts, inverse = np.unique(digests, return_index=True, return_inverse=True)
     second = np.flatnonzero(firsts[inverse] != np.arange(len(digests)))
@@ -167,7 +167,7 @@ def equal_rows(both: Both, digests: Rows) -> tuple[Rows, Rows]:
     return first[same], second[same]
 
 
-def like_rows(both: Both, rows: Rows, miniatures: Tensor) -> Rows:
+def like_rows(both: JoinedRows, rows: RowNumbers, miniatures: Tensor) -> RowNumbers:
     """Pairs [P, 2] of nearly equal images among the given rows, the smaller number first."""
     miniatures = miniatures[torch.from_numpy(rows)]
     descriptors = _orbits_sorted(miniatures)
@@ -194,11 +194,13 @@ def like_rows(both: Both, rows: Rows, miniatures: Tensor) -> Rows:
             pixels = (pixels_a * _normalised(_turned(b, code))).sum(dim=1)
             found |= (detail > DETAIL) & (pixels > CORRELATION)
         good[part] = found.numpy()
-    alike: Rows = near[good]
+    alike: RowNumbers = near[good]
     return alike
 
 
-def nearest(known: Tensor, asking: Tensor, rows: Rows, both: Both, count: int) -> tuple[Tensor, Tensor]:
+def nearest(
+    known: Tensor, asking: Tensor, rows: RowNumbers, both: JoinedRows, count: int
+) -> tuple[Tensor, Tensor]:
     """Scalar products and positions in `rows` of the rows most like each, [A, count]; best first.
 
     Within one array every row asks; between two, those of the second ask those of the first.
@@ -235,7 +237,7 @@ def _turned(x: Tensor, code: int) -> Tensor:
     return dihedral(x, torch.full((len(x),), code))
 
 
-def _pairs(both: Both, first: Rows, second: Rows) -> Iterator[tuple[slice, Tensor, Tensor]]:
+def _pairs(both: JoinedRows, first: RowNumbers, second: RowNumbers) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Rows of pairs, some at a time: where the pairs are, and both sides [n, *shape]."""
     size = 64
     for start in range(0, len(first), size):

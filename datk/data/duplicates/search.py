@@ -16,7 +16,14 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from datk.data.duplicates.likeness import Both, Kept, Rows, equal_rows, like_rows, read_rows
+from datk.data.duplicates.likeness import (
+    Fingerprints,
+    JoinedRows,
+    RowNumbers,
+    equal_rows,
+    like_rows,
+    read_rows,
+)
 from datk.data.duplicates.turned import turned_copies
 from datk.interfaces import Array
 
@@ -27,9 +34,9 @@ __all__ = ["Duplicates", "find_all_duplicates", "find_duplicates", "group_duplic
 class Duplicates:
     """Pairs of rows. Each row of a larger group of copies is in some of its pairs, not in all."""
 
-    first: Rows
+    first: RowNumbers
     """[P] row numbers in x."""
-    second: Rows
+    second: RowNumbers
     """[P] row numbers in the other array; without one in x, and larger than `first`."""
     exact: npt.NDArray[np.bool_]
     """[P] whether the values are the same in float32, but for a flip or a quarter turn."""
@@ -55,24 +62,24 @@ def find_duplicates(
     Raises:
         DataError: the rows differ in shape, or are neither images nor vectors.
     """
-    both = Both(x, other)
+    both = JoinedRows(x, other)
     return _duplicates(both, read_rows(both), rotations)
 
 
 def find_all_duplicates(x: Array, other: Array) -> tuple[Duplicates, Duplicates, Duplicates]:
     """Pairs within x, within another array, and between the two, as `find_duplicates` finds them one by one,
     but reading the rows once."""
-    both = Both(x, other)
+    both = JoinedRows(x, other)
     kept = read_rows(both)
     parts = slice(0, both.start), slice(both.start, both.total)
     in_x, in_other = (
-        _duplicates(Both(array, None), kept.part(rows), "quarter")
+        _duplicates(JoinedRows(array, None), kept.part(rows), "quarter")
         for array, rows in zip((x, other), parts, strict=True)
     )
     return in_x, in_other, _duplicates(both, kept, "quarter")
 
 
-def _duplicates(both: Both, kept: Kept, rotations: Literal["quarter", "any"]) -> Duplicates:
+def _duplicates(both: JoinedRows, kept: Fingerprints, rotations: Literal["quarter", "any"]) -> Duplicates:
     first, second = equal_rows(both, kept.digests)
     exact = np.ones(len(first), dtype=bool)
     if kept.miniatures is not None:
@@ -89,15 +96,15 @@ def _duplicates(both: Both, kept: Kept, rotations: Literal["quarter", "any"]) ->
     return Duplicates(first[order], second[order], exact[order])
 
 
-def group_duplicates(x: Array, *, rotations: Literal["quarter", "any"] = "quarter") -> Rows:
+def group_duplicates(x: Array, *, rotations: Literal["quarter", "any"] = "quarter") -> RowNumbers:
     """Group numbers [N] from 0, in the order of their first rows: duplicates, and duplicates of duplicates,
     have the same. See `find_duplicates`."""
     pairs = find_duplicates(x, rotations=rotations)
     return linked(pairs.first, pairs.second, x.shape[0])
 
 
-def linked(first: Rows, second: Rows, rows: int) -> Rows:
+def linked(first: RowNumbers, second: RowNumbers, rows: int) -> RowNumbers:
     """Numbers [rows] from 0 of the sets of rows that hang together by pairs first = second."""
     links = coo_array((np.ones(len(first)), (first, second)), shape=(rows, rows))
-    sets: Rows = connected_components(links, directed=False)[1].astype(np.int64)
+    sets: RowNumbers = connected_components(links, directed=False)[1].astype(np.int64)
     return sets

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from datk.data.duplicates.likeness import BLOCK, Both, Rows, nearest
+from datk.data.duplicates.likeness import BLOCK, JoinedRows, RowNumbers, nearest
 
 ANGLES, WAVES = 128, 24
 """Samples on a ring, and how many of its Fourier coefficients are used; the zeroth, its mean, is not."""
@@ -36,7 +36,7 @@ LIKENESS = 1.08
 """Of copies. Unlike galaxies stay below 1; of copies with linear interpolation some percent lie below it."""
 
 
-def turned_copies(both: Both, rows: Rows) -> Rows:
+def turned_copies(both: JoinedRows, rows: RowNumbers) -> RowNumbers:
     """Pairs [P, 2] of row numbers, the smaller one first, among the given rows."""
     if len(rows) < 2:
         return np.empty((0, 2), dtype=np.int64)
@@ -53,12 +53,12 @@ def turned_copies(both: Both, rows: Rows) -> Rows:
     # A smooth inclined galaxy resembles many others, but as well in a mirror; a copy does so one way only.
     likeness = best.amax(dim=0) + (best[0] - best[1]).abs() / 2
     found = torch.stack([position, asker], dim=1)[likeness > LIKENESS]
-    pairs: Rows = rows[np.unique(np.sort(found.numpy()), axis=0)]
+    pairs: RowNumbers = rows[np.unique(np.sort(found.numpy()), axis=0)]
     return pairs
 
 
 def _candidates(
-    rings: Tensor, level: Tensor, known: Tensor, rows: Rows, both: Both
+    rings: Tensor, level: Tensor, known: Tensor, rows: RowNumbers, both: JoinedRows
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Rows alike in what no turn and no mirror changes: their positions, and the shift of the second."""
 
@@ -76,7 +76,7 @@ def _candidates(
     return position.gather(1, kept).long().flatten(), asker.flatten(), zoomed.gather(1, kept).long().flatten()
 
 
-def _read_rings(both: Both, rows: Rows) -> Tensor:
+def _read_rings(both: JoinedRows, rows: RowNumbers) -> Tensor:
     """Fourier coefficients of all rings of the rows, [R, C, rings, WAVES] as pairs of float16."""
     channels, height, width = both.shape
     count = (COMPARED - 1) * SPACING + len(SHIFTS)
