@@ -2,15 +2,26 @@
 
 from datk.nn.distances import gram, joined, joint_distances, squared_distances
 from datk.nn.gradients import ramp, reverse_gradient, scale_gradient
-from datk.nn.layers import mlp
+from datk.nn.layers import mlp, reinitialized, with_head
+from datk.nn.norms import DomainBatchNorm, by_domain, of_domains
+from datk.nn.transport import sinkhorn_divergence, transport_cost
+from datk.nn.views import strong_view
 
 __all__ = [
+    "DomainBatchNorm",
+    "by_domain",
     "gram",
     "joined",
     "joint_distances",
     "mlp",
+    "of_domains",
     "ramp",
+    "reinitialized",
     "reverse_gradient",
     "scale_gradient",
+    "sinkhorn_divergence",
     "squared_distances",
+    "strong_view",
+    "transport_cost",
+    "with_head",
 ]

@@ -2,8 +2,9 @@
 
 from torch import Tensor, nn
 
-from datk.interfaces import Backbone, ComponentConfig, PairInfo
-from datk.nn import mlp
+from datk.interfaces import Backbone, PairInfo
+from datk.nn import by_domain, mlp
+from datk_deepmerge.batch_norm import BatchNormConfig, told_domains
 from datk_deepmerge.shapes import image_shape
 
 MINIMUM_SIZE = 16
@@ -35,7 +36,10 @@ class DeepMerge(Backbone):
     Reference: Ciprijanovic et al. 2021, "DeepMerge II", MNRAS 506, 677.
     """
 
-    def __init__(self, config: ComponentConfig, pair: PairInfo) -> None:
+    class Config(BatchNormConfig):
+        """Options of DeepMerge's network."""
+
+    def __init__(self, config: Config, pair: PairInfo) -> None:
         super().__init__(config, pair)
         channels, height, width = image_shape(pair, "deepmerge", MINIMUM_SIZE)
         first, second, third = FILTERS
@@ -45,8 +49,13 @@ class DeepMerge(Backbone):
             _block(second, third, kernel=3),
             nn.Flatten(),
         )
-        self.head = mlp([third * (height // 8) * (width // 8), *HIDDEN, len(pair.classes)])
+        self.head = mlp([third * (height // 8) * (width // 8), *HIDDEN, pair.outputs])
+        self.by_domain = config.batch_norm == "by-domain"
+        if self.by_domain:
+            by_domain(self.trunk, len(pair.domains))
 
-    def embed(self, x: Tensor) -> dict[str, Tensor]:
-        """The flattened last convolution as "features" [B, D] of images x [B, C, H, W]."""
-        return {"features": self.trunk(x)}
+    def embed(self, x: Tensor, domain: Tensor | None = None) -> dict[str, Tensor]:
+        """The flattened last convolution as "features" [B, D] of images x [B, C, H, W]; domain [B] if batch
+        normalisation goes by it."""
+        with told_domains(self.trunk, domain):
+            return {"features": self.trunk(x)}

@@ -30,7 +30,7 @@ class MLP(Backbone):
         sizes = [prod(pair.shape), *config.hidden]
         self.linear = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in pairwise(sizes))
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Sequential(self.dropout, nn.Linear(sizes[-1], len(pair.classes)))
+        self.head = nn.Sequential(self.dropout, nn.Linear(sizes[-1], pair.outputs))
 
     def embed(self, x: Tensor) -> dict[str, Tensor]:
         """Every hidden layer, "hidden1" on, of samples x [B, *shape]; the last one also as "features"."""

@@ -6,7 +6,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from datk.interfaces import Backbone, ComponentConfig, PairInfo, ParamGroup
+from datk.interfaces import Backbone, PairInfo, ParamGroup
+from datk.nn import by_domain
+from datk_deepmerge.batch_norm import BatchNormConfig, told_domains
 from datk_deepmerge.shapes import image_shape
 
 MINIMUM_SIZE = 32
@@ -45,7 +47,7 @@ class ResNet18(Backbone):
     Reference: He et al. 2016; the bottleneck as in Ciprijanovic et al. 2021, "DeepMerge II", MNRAS 506, 677.
     """
 
-    class Config(ComponentConfig):
+    class Config(BatchNormConfig):
         """Options of the ResNet18."""
 
         bottleneck: int = Field(256, gt=0)
@@ -59,12 +61,17 @@ class ResNet18(Backbone):
         channels, _, _ = image_shape(pair, "resnet18", MINIMUM_SIZE)
         self.trunk = _trunk(channels)
         self.bottleneck = _linear(POOLED, config.bottleneck, std=0.005)
-        self.head = _linear(config.bottleneck, len(pair.classes), std=0.01)
+        self.head = _linear(config.bottleneck, pair.outputs, std=0.01)
         self.lr_mult = config.lr_mult
+        self.by_domain = config.batch_norm == "by-domain"
+        if self.by_domain:
+            by_domain(self.trunk, len(pair.domains))
 
-    def embed(self, x: Tensor) -> dict[str, Tensor]:
-        """The trunk's output as "pooled" [B, 512] and the bottleneck's as "features" [B, D]."""
-        pooled = self.trunk(x)
+    def embed(self, x: Tensor, domain: Tensor | None = None) -> dict[str, Tensor]:
+        """The trunk's output as "pooled" [B, 512] and the bottleneck's as "features" [B, D]; domain [B] if
+        batch normalisation goes by it."""
+        with told_domains(self.trunk, domain):
+            pooled = self.trunk(x)
         return {"pooled": pooled, "features": self.bottleneck(pooled)}
 
     def param_groups(self) -> list[ParamGroup]:
