@@ -4,6 +4,7 @@ Named by path (`tests/toys.py:Toy`), as a user's own file is.
 """
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -37,10 +38,13 @@ class ToyConfig(ComponentConfig):
     permute_answers: int | None = None
     labelled: bool = True
     groups: Literal["none", "own", "shared"] = "none"
+    sources: int = 1
+    sorted_target: bool = False
 
 
 class Toy(DomainPair):
-    """Gaussian noise around the number of the class; the target is shifted."""
+    """Gaussian noise around the number of the class. The target is shifted, and its file can be sorted by
+    class; of several sources each is shifted by 10 more than the one before."""
 
     Config = ToyConfig
 
@@ -48,10 +52,19 @@ class Toy(DomainPair):
         self.classes = tuple(f"class {k}" for k in range(config.classes))
         self.shared_groups = config.groups == "shared"
         self.notes = ("toy data",)
-        self.source, self.source_labels = self._domain(config, config.data_seed, config.source_rows, 0.0)
+        rows = np.arange(config.source_rows)
+        self.source, self.source_labels = self._domain(config, config.data_seed, len(rows), 0.0)
         self.target, answers = self._domain(config, config.target_seed, config.target_rows, config.shift)
+        if config.sources > 1:
+            self.sources = tuple(f"telescope {k}" for k in range(config.sources))
+            domain = rows // config.classes % config.sources
+            moved = self.source.x + np.float32(10) * domain.reshape(-1, *[1] * len(config.shape))
+            self.source = replace(self.source, x=moved.astype(np.float32), domain=domain)
         if config.permute_answers is not None:
             answers = np.random.default_rng(config.permute_answers).permutation(answers)
+        if config.sorted_target:
+            order = np.argsort(answers, kind="stable")
+            self.target, answers = replace(self.target, x=self.target.x[order]), answers[order]
         self._answers = answers if config.labelled else None
 
     def _domain(self, config, seed, rows, shift):
@@ -75,8 +88,8 @@ class Centroid(AlignmentLoss):
         self.register_buffer("start", torch.zeros(model.feature_dim))
         self.latest = None
 
-    def on_epoch_start(self, backbone, target):
-        features = torch.cat([backbone.embed(batch.x)["features"] for batch in target])
+    def on_epoch_start(self, backbone, rows):
+        features = torch.cat([backbone.embed(batch.x)["features"] for batch in rows.target])
         self.start.copy_(features.mean(dim=0) + 0.01 * torch.randn_like(self.start))
 
     def forward(self, source, target, step):
@@ -167,9 +180,9 @@ class Recorder(AlignmentLoss):
     def setup(self, backbone):
         self.calls.append(("setup", backbone.training, torch.is_grad_enabled()))
 
-    def on_epoch_start(self, backbone, target):
-        rows = sum(len(batch.x) for batch in target)
-        self.calls.append(("epoch", rows, backbone.training, torch.is_grad_enabled()))
+    def on_epoch_start(self, backbone, rows):
+        sizes = [sum(len(batch.x) for batch in domain) for domain in (rows.source, rows.target)]
+        self.calls.append(("epoch", *sizes, backbone.training, torch.is_grad_enabled()))
 
     def forward(self, source, target, step):
         self.calls.append(("forward", len(source.x), len(target.x), round(float(step.progress), 6)))

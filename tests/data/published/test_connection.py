@@ -5,7 +5,7 @@ import ssl
 from urllib.error import URLError
 
 import pytest
-from tests.published.record_server import Archive, Fault
+from tests.data.published.record_server import Archive, Fault
 
 from datk.base.errors import DataError
 from datk.data.published.connection import Patience, TransientError, network, read_url

@@ -6,7 +6,7 @@ import tracemalloc
 import h5py
 import numpy as np
 import pytest
-from tests.published.record_server import FILES, ROWS, arrays, record_for, write
+from tests.data.published.record_server import FILES, ROWS, arrays, record_for, write
 
 from datk.base.errors import DataError
 from datk.data.published.convert import convert, open_arrays

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.published.record_server import Archive, Fault
+from tests.data.published.record_server import Archive, Fault
 
 from datk.base.errors import DataError
 from datk.data.published.archive import ArchiveFile
@@ -181,7 +181,7 @@ def test_a_changed_file_is_not_stitched_to_the_old_one(archive, file, progress, 
     archive.faults["x.npy"] = Fault(cut_at=HALF)
 
     def change(_):
-        monkeypatch.setattr("tests.published.record_server.ETAG", '"2"')
+        monkeypatch.setattr("tests.data.published.record_server.ETAG", '"2"')
 
     download(file, WHOLE, progress, clock.patience(sleep=change))
     assert archive.requests[1] == ("x.npy", f"bytes={HALF}-")

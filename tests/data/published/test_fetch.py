@@ -14,7 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from tests.published.record_server import (
+from tests.data.published.record_server import (
     AT_ONCE,
     FILES,
     ROWS,

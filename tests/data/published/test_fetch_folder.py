@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from tests.published.record_server import AT_ONCE, FILES, ROWS, entry, failing, names, record_for, write
+from tests.data.published.record_server import AT_ONCE, FILES, ROWS, entry, failing, names, record_for, write
 
 from datk.base.errors import DataError
 from datk.data.published.fetch import fetch, state
