@@ -48,7 +48,7 @@ def doomed():
     """Asks doomed.py for runs that it kills."""
     if not hasattr(os, "fork") or not Path("/proc/self/fd").is_dir():
         pytest.skip("needs Linux")
-    with served("doomed.py") as ask:
+    with served("doomed") as ask:
         yield ask
 
 

@@ -18,12 +18,14 @@ import tempfile
 import traceback
 from pathlib import Path
 
-import datk.experiment
 import torch
 
-from datk.cli import main as cli
+import datk
+from datk.cli.main import main as cli
+from datk.runs import run as runs
 from datk.training.loop import Trainer
 from datk.training.report import Reporter
+from tests.toys import TOYS
 
 
 def die():
@@ -46,7 +48,7 @@ class Doom(Reporter):
 
 
 def doom_setup():
-    Trainer.begin = lambda self: die()
+    Trainer.fit = lambda self: die()
 
 
 def doom_writes(when, name, number):
@@ -83,22 +85,21 @@ def child(request):
     elif name:
         doom_writes(when, name, number)
     if "cli" in request:
-        cli.main(request["cli"])
+        cli(request["cli"])
         return
-    original = datk.experiment.execute
+    original = runs.execute
 
     def execute(*arguments, **options):
         return original(*arguments, **{**options, "reporters": [Doom(event, number)]})
 
-    datk.experiment.execute = execute
+    runs.execute = execute
     datk.run(**request["run"])
 
 
 def warm_up():
     """A small run, which imports what children would import again and again."""
-    pair = {"name": f"{Path(__file__).with_name('toys.py')}:Toy"}
     with tempfile.TemporaryDirectory() as folder:
-        datk.run(pair=pair, backbone="mlp", align="none", epochs=1, out=Path(folder) / "run")
+        datk.run(pair=TOYS + "Toy", backbone="mlp", align="none", epochs=1, out=Path(folder) / "run")
 
 
 def main():

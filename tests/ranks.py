@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 
 import datk
-from datk.cli import main as cli
+from datk.cli.main import main as cli
+from tests.toys import TOYS
 
 
 def free_port():
@@ -41,7 +42,7 @@ def child(request, rank, port):
     }
     os.chdir(request["folder"])
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    cli.main(request["arguments"])
+    cli(request["arguments"])
 
 
 def wait(pids, limit):
@@ -63,9 +64,10 @@ def wait(pids, limit):
 
 def main():
     torch.set_num_threads(1)
-    pair = {"name": f"{Path(__file__).with_name('toys.py')}:Toy"}
     with tempfile.TemporaryDirectory() as folder:
-        datk.run(pair=pair, backbone="mlp", align="none", epochs=1, out=Path(folder) / "run", device="cpu")
+        datk.run(
+            pair=TOYS + "Toy", backbone="mlp", align="none", epochs=1, out=Path(folder) / "run", device="cpu"
+        )
     for line in sys.stdin:
         request = json.loads(line)
         port, pids = free_port(), []

@@ -1,4 +1,4 @@
-"""Scripts of this folder that serve requests, so that what they import is imported once."""
+"""Modules of this folder that serve requests, so that what they import is imported once."""
 
 import json
 import os
@@ -9,10 +9,11 @@ from pathlib import Path
 
 
 @contextmanager
-def served(script):
-    """Start a script that answers each line of JSON with another; gives the function that asks it."""
+def served(module):
+    """Start a module that answers each line of JSON with another; gives the function that asks it."""
     process = subprocess.Popen(
-        [sys.executable, Path(__file__).with_name(script)],
+        [sys.executable, "-m", f"tests.{module}"],
+        cwd=Path(__file__).parents[1],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -2,16 +2,15 @@
 
 import json
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import datk
-from datk.cli import main as cli
+from datk.cli.main import main
+from tests.toys import TOYS
 
-TOYS = f"{Path(__file__).with_name('toys.py')}:"
 
 
 def test_the_api_returns_what_the_command_line_writes(tmp_path):
@@ -20,7 +19,7 @@ def test_the_api_returns_what_the_command_line_writes(tmp_path):
         "--epochs", "2", "--seed", "3", "--set", "align.dann.hidden=[4]", "--set", "reg.entropy.weight=0.1",
         "--set", "pair.shift=2", "--set", "train.batch_size=16", "--device", "cpu",
     ]  # fmt: skip
-    cli.main(["run", *flags, "--out", str(tmp_path / "cli")])
+    main(["run", *flags, "--out", str(tmp_path / "cli")])
     result = datk.run(
         pair={"name": TOYS + "Toy", "shift": 2.0},
         backbone="mlp",

@@ -11,9 +11,9 @@ import pytest
 
 from datk.bench.suite import read_suite
 from datk.bench.sweep import run_suite
-from datk.runs.folder import RunFolder
+from datk.training.checkpoints import Checkpoints
+from tests.toys import TOYS
 
-TOYS = f"{Path(__file__).with_name('toys.py')}:"
 SUITE = f"""
 title = "Toys"
 seeds = [0, 1]
@@ -87,8 +87,8 @@ def test_an_interrupted_suite_goes_on(monkeypatch):
         if len(saves) == 5:  # the second run's second epoch
             raise KeyboardInterrupt
 
-    original = RunFolder.save_last
-    monkeypatch.setattr(RunFolder, "save_last", save_last)
+    original = Checkpoints.save_last
+    monkeypatch.setattr(Checkpoints, "save_last", save_last)
     with pytest.raises(KeyboardInterrupt):
         ran(**options)
     outcomes = ran(**options)

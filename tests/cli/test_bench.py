@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-TOYS = f"{Path(__file__).with_name('toys.py')}:"
+from tests.toys import TOYS
+
 SUITE = f"""
 title = "Toys"
 seeds = [0, 1, 2]

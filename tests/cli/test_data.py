@@ -7,9 +7,8 @@ import threading
 
 import numpy as np
 import pytest
-from tests.published.record_server import ROWS, Archive, Fault, arrays, entry, record_for, write
-
 from datk.cli.console import data as console
+from tests.data.published.record_server import ROWS, Archive, Fault, arrays, entry, record_for, write
 
 PAIR = '''
 import json
@@ -17,10 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from datk.base.errors import DataError
-from datk.interfaces import DomainPair
-from datk.data.published.records import Record, RecordFile
-from tests.published.record_server import arrays, entry, write
+from datk.interfaces import DataError, DomainPair, Record, RecordFile
+from tests.data.published.record_server import arrays, entry, write
 
 
 def mock(folder, scale, seed):

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datk.base.errors import ConfigError, DatkError
-from datk.cli.main import parse_seeds
+from datk.cli.options import parse_seeds
 from datk.config.describe import config_toml
 from datk.config.merge import parse_key, parse_override
 from datk.config.models import RunConfig, TrainConfig
