@@ -17,6 +17,9 @@ class Metric(NamedTuple):
     title: str
     """What tables call it."""
     more_is_better: bool = True
+    in_label_units: bool = False
+    """Whether it has the unit of the labels. Such a number may be of any size, so that tables show
+    significant digits in place of three decimals."""
 
 
 class Task(nn.Module, ABC):
@@ -29,7 +32,8 @@ class Task(nn.Module, ABC):
     predicts_classes: ClassVar[bool] = False
     """Whether logits are scores of classes, so that components may take their softmax."""
     metrics: ClassVar[Mapping[str, Metric]]
-    """The metrics by name, in the order of tables; the first is shown while training goes on."""
+    """The metrics by name, in the order of tables; the first is shown while training goes on. Where several
+    numbers are predicted, `score` may also give those of each, as `mae NAME` for the metric `mae`."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -60,10 +64,10 @@ class Task(nn.Module, ABC):
         """The metrics by name, and `n`, of outputs [N, K] and labels as the pair gives them; None for one
         that is not defined there."""
 
-    def headline(self, outputs: Tensor, labels: Tensor) -> float:
-        """The first metric, which is wanted after every epoch, of outputs and encoded labels."""
-        first = next(iter(self.metrics))
-        return float(self.score(outputs, labels)[first] or 0.0)
+    def headline(self, outputs: Tensor, labels: Tensor) -> float | None:
+        """The first metric, which is wanted after every epoch, of outputs and encoded labels; None where it
+        is not defined."""
+        return self.score(outputs, labels)[next(iter(self.metrics))]
 
 
 class Outputs(NamedTuple):

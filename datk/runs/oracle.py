@@ -19,7 +19,10 @@ class Oracle(Selector):
     """Encoded labels of the target's validation rows, which `datk.runs` hands over."""
 
     def score(self, source: Outputs, target: Outputs) -> float:
-        """The first metric of the task on the target's validation rows."""
+        """The first metric of the task on the target's validation rows; minus their loss where that metric is
+        not defined, as R² of labels that are all the same."""
         first = next(iter(self.task.metrics.values()))
         value = self.task.headline(target.logits, self.answers)
+        if value is None:
+            return -float(self.task.loss(target.logits.double(), self.answers).mean())
         return value if first.more_is_better else -value

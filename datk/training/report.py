@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from datk.base.files import append_line
+from datk.base.numbers import number_text
 
 
 class Reporter:
@@ -36,9 +37,11 @@ def terms_text(record: dict[str, Any]) -> str:
 
 
 def score_text(record: dict[str, Any]) -> str:
-    """What the task thinks of an epoch, for instance `accuracy 0.712`."""
+    """What the task thinks of an epoch, for instance `accuracy 0.712`; a dash where that is not defined."""
     (name,) = (key for key in record if key.startswith("validation_") and key != "validation_loss")
-    return f"{name.removeprefix('validation_')} {record[name]:.3f}"
+    value = record[name]
+    score = "–" if value is None else number_text(value, any_size=abs(value) < 1e-3)
+    return f"{name.removeprefix('validation_')} {score}"
 
 
 def epoch_text(record: dict[str, Any], terms: dict[str, Any] | None) -> str:

@@ -1,5 +1,7 @@
-"""Metrics of a classifier from its logits and the true classes."""
+"""Metrics of a classifier, from its logits and the true classes; of a regression, from its numbers."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -66,3 +68,50 @@ def expected_calibration_error(
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = np.bincount(bin_of, weights=correct - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(labels))
+
+
+def score_numbers(
+    predicted: npt.NDArray[np.float64], labels: npt.NDArray[np.float64], names: Sequence[str] = ()
+) -> Metrics:
+    """R², mean absolute and root mean squared error, the latter two in the units of the labels.
+
+    R² = 1 - sum (y - p)^2 / sum (y - mean y)^2 with the mean of the very labels that are scored: 1 is
+    perfect, 0 is what their mean would get, below 0 is worse than that. It is None where the labels are all
+    the same, as a single one always is. With several numbers `r2`, `mae` and `rmse` are unweighted means over
+    them, which for the errors means something only if all have one unit, and `r2 NAME`, `mae NAME` and
+    `rmse NAME` are those of each; the mean R² is None if one of them is.
+
+    Args:
+        predicted: [N, T].
+        labels: [N, T], the true numbers.
+        names: of the T numbers.
+    """
+    columns = zip(predicted.T, labels.T, strict=True)
+    each = [
+        {"r2": r2(p, y), "mae": float(np.abs(p - y).mean()), "rmse": _root_mean_square(p - y)}
+        for p, y in columns
+    ]
+    found: Metrics = {}
+    for name in each[0]:
+        values = [value for of_one in each if (value := of_one[name]) is not None]
+        found[name] = float(np.mean(values)) if len(values) == len(each) else None
+    if len(each) > 1:
+        for target, of_one in zip(names, each, strict=True):
+            found |= {f"{name} {target}": value for name, value in of_one.items()}
+    return found | {"n": len(labels)}
+
+
+def r2(predicted: npt.NDArray[np.float64], labels: npt.NDArray[np.float64]) -> float | None:
+    """Coefficient of determination of predictions [N] for labels [N], see `score_numbers`."""
+    if labels.min() == labels.max():  # a difference from the mean would be rounding
+        return None
+    # In units of the largest deviation, so that no square is too large or too small for float64.
+    deviations = labels - labels.mean()
+    unit = np.abs(deviations).max()
+    value = float(1 - np.sum(((labels - predicted) / unit) ** 2) / np.sum((deviations / unit) ** 2))
+    return value if math.isfinite(value) else None
+
+
+def _root_mean_square(errors: npt.NDArray[np.float64]) -> float:
+    largest = float(np.abs(errors).max())
+    return largest * math.sqrt(np.mean((errors / largest) ** 2)) if largest else 0.0
