@@ -119,7 +119,11 @@ def _explained(error: Exception) -> tuple[int, str]:
         return 2, f"{_who()}error: {error}"
     if isinstance(error, click.ClickException):
         return error.exit_code, f"error: {_usage(error)}"
+    from datk.config.faults import plugin_fault
+
+    message, ours = plugin_fault(error) or (f"{type(error).__name__}: {error}", True)
+    if not ours:
+        return 2, f"{_who()}error: {message}; DATK_DEBUG=1 shows where"
     return 1, (
-        f"{_who()}internal error: {type(error).__name__}: {error}; this is a fault in datk or a plugin, "
-        "DATK_DEBUG=1 shows where"
+        f"{_who()}internal error: {message}; this is a fault in datk or a plugin, DATK_DEBUG=1 shows where"
     )

@@ -1,6 +1,7 @@
 """`datk plugins`: what can be composed."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -63,16 +64,38 @@ def plugins_show(name: str) -> None:
 @click.argument("names", nargs=-1)
 def plugins_check(names: tuple[str, ...]) -> None:
     """Check that components keep the interface; all installed ones if none is named."""
-    named = [plugin for name in names for plugin in _named_plugins(name)]
-    from datk.cli.console import plugins as console
-    from datk.config.resolve import component_class
-    from datk.testing import check
+    chosen, faults = _loaded(names)
+    if chosen:
+        from datk.cli.console import plugins as console
+        from datk.testing import check
 
-    if named:
-        chosen = [(plugin, component_class(plugin)) for plugin in named]
-    else:
-        chosen = [loaded for kind in finding.COMPONENTS for loaded in finding.load_all(kind)]
+        passed = [console.show_checks(plugin, check(cls)) for plugin, cls in chosen]
+        if not all(passed):
+            faults.append(f"{passed.count(False)} of {len(passed)} components do not keep the interface")
+    for fault in faults[:-1]:
+        click.echo(f"error: {fault}", err=True)
+    if faults:
+        raise PluginError(faults[-1])
 
-    passed = [console.show_checks(plugin, check(cls)) for plugin, cls in chosen]
-    if not all(passed):
-        raise PluginError(f"{passed.count(False)} of {len(passed)} components do not keep the interface")
+
+def _loaded(names: Sequence[str]) -> tuple[list[tuple[finding.Plugin, Any]], list[str]]:
+    """The components of some names, or all that are installed and can be loaded; and what is wrong with
+    names that stand for none. A name that is unknown is found before anything is loaded."""
+    if not names:
+        return [loaded for kind in finding.COMPONENTS for loaded in finding.load_all(kind)], []
+    named: list[finding.Plugin] = []
+    chosen: list[tuple[finding.Plugin, Any]] = []
+    faults = []
+    for name in names:
+        try:
+            named += _named_plugins(name)
+        except PluginError as error:
+            faults.append(str(error))
+    for plugin in named:
+        from datk.config.resolve import component_class
+
+        try:
+            chosen.append((plugin, component_class(plugin)))
+        except PluginError as error:
+            faults.append(str(error))
+    return chosen, faults

@@ -155,6 +155,6 @@ def override(options: Options, path: list[str], value: Any) -> None:
         chosen = options[section]
         full = next((known for known in chosen if name in (known, known.rpartition(":")[2])), None)
         if full is None:
-            selected = ", ".join(chosen) or "none"
+            selected = ", ".join(known.rpartition(":")[2] for known in chosen) or "none"
             raise ConfigError(f"--set {key}: '{name}' is not selected; --{section} selects {selected}")
         chosen[full][option] = value

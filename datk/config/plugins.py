@@ -203,7 +203,8 @@ def _in_file(kind: Kind, reference: str) -> Plugin:
     except (OSError, RuntimeError, ValueError):  # no such home, too long, a null byte
         there = False
     if not there:
-        raise PluginError(f"there is no file {match['path']}; write path/to/file.py:Class")
+        form = "path/to/file.py" if kind == "hook" else "path/to/file.py:Class"
+        raise PluginError(f"there is no file {match['path']}; write {form}")
     target = f"{path}{match['attribute'] or ''}"
     return Plugin(kind, target, target, dist="")
 

@@ -97,6 +97,7 @@ def resolve(
         "task": ("task", merged.task),
         "train.select": ("selector", merged.train.select),
     }
+    hooks = tuple(_hook_file(hook) for hook in merged.hooks)
     found = {section: plugins.resolve(kind, options["name"]) for section, (kind, options) in named.items()}
     align = [(plugins.resolve("alignment", name), options) for name, options in merged.align.items()]
     reg = [(plugins.resolve("regularizer", name), options) for name, options in merged.reg.items()]
@@ -116,7 +117,7 @@ def resolve(
         select=loaded("train.select"),
     )
     _check_together(experiment)
-    return _completed(experiment)
+    return _completed(experiment, hooks)
 
 
 def changed(experiment: Experiment) -> Options:
@@ -171,6 +172,15 @@ def _merged(
     return options
 
 
+def _hook_file(hook: str) -> str:
+    """The absolute path of a file of notifications. Raises `PluginError` for what is none."""
+    if not plugins.is_file(hook):
+        raise PluginError(
+            f"hooks: '{hook}' is no file; write path/to/file.py (installed ones are told in any case)"
+        )
+    return plugins.resolve("hook", hook).reference
+
+
 def _refuse_namesakes(labels: Sequence[str]) -> None:
     if repeated := sorted({label for label in labels if labels.count(label) > 1}):
         raise ConfigError(
@@ -210,8 +220,8 @@ def _check_together(experiment: Experiment) -> None:
                 )
 
 
-def _completed(experiment: Experiment) -> Experiment:
-    """With a configuration that names every component in full and gives all of its options."""
+def _completed(experiment: Experiment, hooks: tuple[str, ...]) -> Experiment:
+    """With a configuration that names every component and file in full and gives all options."""
 
     def table(chosen: Component) -> Options:
         return {"name": chosen.reference, **chosen.options}
@@ -226,6 +236,7 @@ def _completed(experiment: Experiment) -> Experiment:
             "align": {chosen.reference: chosen.options for chosen in experiment.align},
             "reg": {chosen.reference: chosen.options for chosen in experiment.reg},
             "train": train,
+            "hooks": hooks,
         }
     )
     return replace(experiment, config=completed)

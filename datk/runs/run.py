@@ -165,6 +165,7 @@ class Run:
     ) -> None:
         self.experiment, self.folder, self.device = experiment, folder, device
         config = experiment.config
+        self.hooks = Hooks(config.hooks)
         initial = load_initial(config.init) if config.init is not None else None
         task = experiment.task.cls(experiment.task.config)
         self.data = data = prepare(pair, task, config, device)
@@ -187,7 +188,6 @@ class Run:
         log = [FileReporter(folder.path / "log.txt")] if processes.leads() else []
         self.report = Reporters([*log, *reporters])
         self.notes: list[str] = []
-        self.hooks = Hooks(config.hooks)
 
     def __enter__(self) -> "Run":
         """Tell that it starts, and make the trainer."""

@@ -1,0 +1,52 @@
+"""Which component an exception came out of, so that its author, or who chose it, knows where to look."""
+
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from datk.config import plugins
+from datk.config.resolve import BASES
+
+CALLS = ("_wrapped_call_impl", "_call_impl", "__call__")
+"""Methods of `torch.nn.Module` that do nothing but call `forward`."""
+
+
+def plugin_fault(error: BaseException) -> tuple[str, bool] | None:
+    """What to say of an exception that passed through a component, and whether that is one of datk's own.
+
+    Of several components whose methods were running the innermost counts. None if there is none.
+
+    Example:
+        `("alignment 'Foo' failed in forward: TypeError: no tensor", False)`
+    """
+    interfaces = sys.modules.get("datk.interfaces")
+    if interfaces is None:  # without it there are no components yet
+        return None
+    kinds = {kind: getattr(interfaces, base) for kind, base in BASES.items()}
+    for frame in reversed(list(_frames(error))):
+        component = frame.f_locals.get("self")
+        kind = next((kind for kind, base in kinds.items() if isinstance(component, base)), None)
+        if kind is not None and type(component).__module__.partition(".")[0] != "datk":
+            name, ours = _name(kind, type(component))
+            method = frame.f_code.co_name
+            method = "forward" if method in CALLS else method
+            return f"{name} failed in {method}: {type(error).__name__}: {error}", ours
+    return None
+
+
+def _frames(error: BaseException) -> Iterator[FrameType]:
+    """The frames that an exception passed through, the innermost last."""
+    traceback = error.__traceback__
+    while traceback is not None:
+        yield traceback.tb_frame
+        traceback = traceback.tb_next
+
+
+def _name(kind: plugins.Kind, cls: type[Any]) -> tuple[str, bool]:
+    """What messages call a component, and whether it is shipped with datk."""
+    target = f"{cls.__module__}:{cls.__qualname__}"
+    plugin = next((plugin for plugin in plugins.find(kind) if plugin.target == target), None)
+    if plugin is None:
+        return f"{kind} '{cls.__name__}'", False
+    return str(plugin), plugin.dist == "datk"
