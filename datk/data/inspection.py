@@ -125,7 +125,8 @@ def _check_sources(pair: DomainPair) -> None:
         return
     if numbers.shape != (pair.source.x.shape[0],):
         raise DataError(f"source: {pair.source.x.shape[0]} samples but domain of shape {list(numbers.shape)}")
-    if not np.array_equal(np.unique(numbers), np.arange(len(names))):
+    if numbers.dtype.kind not in "iu" or not np.array_equal(np.unique(numbers), np.arange(len(names))):
         raise DataError(
-            f"source: domain must hold each of 0..{len(names) - 1}, the numbers of {len(names)} sources"
+            f"source: domain must hold each of the whole numbers 0..{len(names) - 1}, those of the "
+            f"{len(names)} sources"
         )

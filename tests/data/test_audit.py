@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from datk.base.errors import DataError
-from datk.config.models import DataConfig
+from datk.config.models import RunConfig
 from datk.data.audit import as_json, audit
 from datk.interfaces import ComponentConfig, DomainPair, Samples
+from datk_tasks.classification import Classification
 
 SIZE = 24
 
@@ -54,8 +55,12 @@ def sound(seed=0, rows=160, **changes):
     return pair
 
 
-def findings(pair, seed=0, **data):
-    return audit(pair, DataConfig(**data), seed).findings
+def report_on(pair, seed=0):
+    return audit(pair, Classification(Classification.Config()), RunConfig(seed=seed))
+
+
+def findings(pair, seed=0):
+    return report_on(pair, seed).findings
 
 
 def only(found, check, domain):
@@ -294,7 +299,7 @@ def test_data_that_no_run_could_use():
 
 
 def test_the_report_as_json():
-    report = audit(sound(), DataConfig(), 0)
+    report = report_on(sound())
     read = json.loads(json.dumps(as_json(report)))
     assert len(read["findings"]) == len(report.findings)
     assert read["high"] == read["medium"] == 0

@@ -24,9 +24,8 @@ def audit(pair: DomainPair, task: Task, config: RunConfig) -> Report:
         config: of a run: how it would split the rows; its seed is that of what is drawn here, too.
 
     Raises:
-        DataError: the pair cannot be used at all (see `datk.data.inspection`), other than for values that
-        are not
-            finite, which are a finding.
+        DataError: the pair cannot be used at all (see `datk.data.inspection`), other than for values that are
+            not finite, which are a finding.
     """
     inspect_pair(pair, task, finite=False)
     data, seed = config.data, config.seed

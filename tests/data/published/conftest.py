@@ -1,6 +1,7 @@
 """A small published record, the archive that serves it, and the user's data folder."""
 
 import pytest
+
 from tests.data.published.record_server import Archive, arrays, record_for, write
 
 

@@ -4,10 +4,10 @@ import dataclasses
 import json
 
 import pytest
-from tests.data.published.record_server import FILES, arrays, entry, record_for, write
 
 from datk.base.errors import DataError
 from datk.data.published.archive import folder_entry, is_url, parse_entry
+from tests.data.published.record_server import FILES, arrays, entry, record_for, write
 
 URL = "https://archive.test/api/records/1"
 

@@ -5,11 +5,11 @@ import ssl
 from urllib.error import URLError
 
 import pytest
-from tests.data.published.record_server import Archive, Fault
 
 from datk.base.errors import DataError
 from datk.data.published.connection import Patience, TransientError, network, read_url
 from datk.data.published.progress import Progress
+from tests.data.published.record_server import Archive, Fault
 
 
 @pytest.fixture

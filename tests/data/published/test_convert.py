@@ -6,12 +6,12 @@ import tracemalloc
 import h5py
 import numpy as np
 import pytest
-from tests.data.published.record_server import FILES, ROWS, arrays, record_for, write
 
 from datk.base.errors import DataError
 from datk.data.published.convert import convert, open_arrays
 from datk.data.published.progress import Progress
 from datk.data.published.records import Record, RecordFile
+from tests.data.published.record_server import FILES, ROWS, arrays, record_for, write
 
 
 @pytest.fixture

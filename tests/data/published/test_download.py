@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data.published.record_server import Archive, Fault
 
 from datk.base.errors import DataError
 from datk.data.published.archive import ArchiveFile
 from datk.data.published.connection import Patience
 from datk.data.published.download import download
 from datk.data.published.progress import Progress
+from tests.data.published.record_server import Archive, Fault
 
 CONTENT = np.random.default_rng(0).bytes(200_000)
 HALF = len(CONTENT) // 2

@@ -14,6 +14,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+
+from datk.base.errors import DataError
+from datk.base.files import only_one
+from datk.data.published.fetch import fetch, fetched, state
+from datk.data.published.progress import Progress
+from datk.data.published.records import open_record
 from tests.data.published.record_server import (
     AT_ONCE,
     FILES,
@@ -24,12 +30,6 @@ from tests.data.published.record_server import (
     names,
     record_for,
 )
-
-from datk.base.errors import DataError
-from datk.base.files import only_one
-from datk.data.published.fetch import fetch, fetched, state
-from datk.data.published.progress import Progress
-from datk.data.published.records import open_record
 
 # --- what it comes to ----------------------------------------------------------------------------------
 

@@ -4,10 +4,10 @@ import json
 import shutil
 
 import pytest
-from tests.data.published.record_server import AT_ONCE, FILES, ROWS, entry, failing, names, record_for, write
 
 from datk.base.errors import DataError
 from datk.data.published.fetch import fetch, state
+from tests.data.published.record_server import AT_ONCE, FILES, ROWS, entry, failing, names, record_for, write
 
 
 def test_files_of_a_folder_are_read_and_kept(published, content, record, archive):
