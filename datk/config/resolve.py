@@ -103,17 +103,18 @@ def resolve(
     reg = [(plugins.resolve("regularizer", name), options) for name, options in merged.reg.items()]
     _refuse_namesakes([plugin.label for plugin, _ in (*align, *reg)])
 
-    def loaded(section: str) -> Component:
+    def loaded(section: str, kind_of_task: str = "") -> Component:
         options = {key: value for key, value in named[section][1].items() if key != "name"}
-        return _loaded(found[section], options, section, found["task"].label)
+        return _loaded(found[section], options, section, kind_of_task)
 
+    task = loaded("task")
     experiment = Experiment(
         merged,
-        pair=loaded("pair"),
+        pair=loaded("pair", "classification" if task.cls.predicts_classes else "regression"),
         backbone=loaded("backbone"),
         align=tuple(_loaded(plugin, options, f"align.{plugin.label}") for plugin, options in align),
         reg=tuple(_loaded(plugin, options, f"reg.{plugin.label}") for plugin, options in reg),
-        task=loaded("task"),
+        task=task,
         select=loaded("train.select"),
     )
     _check_together(experiment)
@@ -199,10 +200,11 @@ def component_class(plugin: Plugin) -> type[Any]:
     return cls
 
 
-def _loaded(plugin: Plugin, options: Options, section: str, task: str = "") -> Component:
+def _loaded(plugin: Plugin, options: Options, section: str, kind_of_task: str = "") -> Component:
     cls = component_class(plugin)
     if plugin.kind == "pair" and "task" in cls.Config.model_fields:
-        options = options | {"task": task}  # a pair that reads labels of either kind is told which are wanted
+        # A pair that reads labels of either kind is told which are wanted, by whatever task.
+        options = options | {"task": kind_of_task}
     return Component(plugin, cls, validate(cls.Config, options, section))
 
 

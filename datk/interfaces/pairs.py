@@ -88,7 +88,8 @@ class DomainPair(ABC):
     """Two sets of samples of the same kind: a labelled source, or several of them in one set, and a target.
 
     A subclass reads or makes its data in `__init__(self, config)` and sets the attributes below. A pair that
-    can read labels as classes or as numbers has an option `task` in its `Config`; a run fills it in.
+    can read labels as classes or as numbers has an option `task` in its `Config`, which a run fills in:
+    "classification" or "regression".
     """
 
     Config: ClassVar[type[ComponentConfig]] = ComponentConfig
@@ -97,7 +98,7 @@ class DomainPair(ABC):
     """Names of the classes in the order of their numbers; with two classes the second is the positive one.
     Empty if the labels are numbers."""
     targets: tuple[str, ...] = ()
-    """Names of the numbers that the labels are; not needed."""
+    """Names of the numbers that the labels are; needed if there are several."""
     sources: tuple[str, ...] = ("source",)
     """Names of the sources, in the order of the numbers in `source.domain`."""
     source: Samples

@@ -16,16 +16,21 @@ class Column(NamedTuple):
     values: npt.NDArray[Any]
 
 
-def clean_column(values: npt.NDArray[Any], name: str) -> Column:
+def clean_column(values: npt.NDArray[Any], name: str, if_broken: str = "") -> Column:
     """Values [N] as int64 or str. Raises `DataError` for dtypes that are neither, for numbers that are not
-    whole or beyond 64 bits, and for empty strings, with their count and the first row."""
+    whole or beyond 64 bits, and for empty strings, with their count and the first row.
+
+    if_broken: what the message says besides if there are numbers such as 0.5, rather than NaN.
+    """
     kind = values.dtype.kind
     if kind == "U":
         _refuse(values == "", values, name, "empty strings")
         return Column(name, values)
     if kind == "f":
         wide = values.astype(np.float64)
-        _refuse((wide != np.floor(wide)) | (np.abs(wide) >= 2.0**63), values, name, "not whole numbers")
+        broken = wide != np.floor(wide)
+        advice = if_broken if (broken & np.isfinite(wide)).any() else ""
+        _refuse(broken | (np.abs(wide) >= 2.0**63), values, name, "not whole numbers", advice)
     elif kind == "u":
         _refuse(values > np.iinfo(np.int64).max, values, name, "beyond 64 bits with a sign")
     elif kind not in "bi":
@@ -81,12 +86,20 @@ def flags(column: Column) -> npt.NDArray[np.bool_]:
     return np.asarray(true)
 
 
-def _refuse(bad: npt.NDArray[np.bool_], values: npt.NDArray[Any], name: str, what: str) -> None:
+def source_numbers(column: Column) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    """Names of the sources, sorted, and the number of the source that each row is from [N]."""
+    names = np.unique(column.values).tolist()
+    return tuple(map(str, names)), _positions(column, names)
+
+
+def _refuse(
+    bad: npt.NDArray[np.bool_], values: npt.NDArray[Any], name: str, what: str, advice: str = ""
+) -> None:
     if bad.any():
         first = int(np.argmax(bad))
         raise DataError(
             f"{name}: {np.count_nonzero(bad)} of {len(bad)} values are {what}, the first in row {first} "
-            f"(counted from 0): {values[first].item()!r}"
+            f"(counted from 0): {values[first].item()!r}{advice}"
         )
 
 

@@ -1,6 +1,6 @@
 """The domain pair `arrays`: the user's own data, without writing code."""
 
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -8,8 +8,11 @@ from pydantic import Field
 
 from datk.data.readers import StoredArray, open_array
 from datk.interfaces import Array, ComponentConfig, ConfigError, DataError, DomainPair, Samples
-from datk_arrays.labels import Column, class_numbers, clean_column, flags, group_numbers
+from datk_arrays.labels import Column, class_numbers, clean_column, flags, group_numbers, source_numbers
 from datk_arrays.layout import ChannelsFirst, Layout, channels_first, find_layout
+from datk_arrays.numbers import Numbers, clean_numbers, target_names
+
+IS_REGRESSION = "; to predict numbers, set task=regression"
 
 
 class ArraysConfig(ComponentConfig):
@@ -25,13 +28,15 @@ class ArraysConfig(ComponentConfig):
     """Key of the source samples: (N, C, H, W), (N, H, W, C), (N, H, W) or (N, F)."""
 
     source_y: str | None = None
-    """Key of the source labels: integers, booleans, whole floats or strings."""
+    """Key of the source labels. Classes: integers, booleans, whole floats or strings. With task=regression:
+    integers or floats, (N,), or (N, T) for several numbers a row."""
 
     target_x: str | None = None
     """Key of the target samples."""
 
     target_y: str | None = None
-    """Key of the target labels, with which the target is scored; never shown to training. None if unknown."""
+    """Key of the target labels, with which the target is scored; never shown to training. None if unknown.
+    Numbers may have values that the source does not have, classes may not."""
 
     source_group: str | None = None
     """Key of the ids, numbers or strings, of the objects that the source rows show; rows of one object stay
@@ -43,6 +48,11 @@ class ArraysConfig(ComponentConfig):
     shared_groups: bool = False
     """Whether equal ids in the two domains mean the same object."""
 
+    source_domain: str | None = None
+    """Key of numbers or strings that say which of several sources each row is from, for instance the
+    telescope or the simulation. Each source is standardised by itself and has metrics of its own; training is
+    on the rows of all together."""
+
     source_test: str | None = None
     """Key of booleans (or 0 and 1) that are true for the rows of a fixed test split of the source."""
 
@@ -52,6 +62,14 @@ class ArraysConfig(ComponentConfig):
     classes: tuple[str, ...] | None = None
     """Names of the classes in the order of the sorted labels; for string labels, the labels in the order
     that the classes are to have. With two classes the second is the positive one."""
+
+    targets: tuple[str, ...] | None = None
+    """With task=regression: names of the numbers of a row, in the order of the columns of source_y;
+    `target 0`, `target 1`, ... if not given."""
+
+    task: Literal["classification", "regression"] = "classification"
+    """Whether labels are classes or numbers. The run fills this in; `--set task=regression` sets the task of
+    the run."""
 
     layout: Layout = "auto"
     """Order of the axes of both x. "auto" takes the second or the last of four axes for the channels if it is
@@ -90,25 +108,51 @@ class Arrays(DomainPair):
 
     def __init__(self, config: ArraysConfig) -> None:
         source, target = _read_domain(config, "source"), _read_domain(config, "target")
-        if source.labels is None:
-            raise _missing("source_y")
+        self._answers: npt.NDArray[Any] | None
+        if config.task == "regression":
+            self._read_numbers(config, source.stored, target.stored)
+        else:
+            self._read_classes(config, source.stored, target.stored)
         self.shared_groups = config.shared_groups
-        self.classes, self.source_labels, self._answers = class_numbers(
-            source.labels, target.labels, config.classes
-        )
         source_groups, target_groups = group_numbers(source.groups, target.groups, config.shared_groups)
-        self.source = Samples(source.x, source_groups, source.test, source.in_memory)
-        self.target = Samples(target.x, target_groups, target.test, target.in_memory)
+        domain = None
+        if (column := _column(config, "source", "domain", source.stored)) is not None:
+            self.sources, domain = source_numbers(column)
+        self.source = Samples(source.x, source_groups, source.test, source.stored.in_memory, domain)
+        self.target = Samples(target.x, target_groups, target.test, target.stored.in_memory)
 
-    def answers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
-        """Class numbers of the given target rows, None without `target_y`."""
+    def _read_classes(self, config: ArraysConfig, source: StoredArray, target: StoredArray) -> None:
+        if config.targets is not None:
+            raise ConfigError("pair.targets names the numbers of a regression; set task=regression")
+        labels = _column(config, "source", "y", source)
+        if labels is None:
+            raise _missing("source_y")
+        self.classes, self.source_labels, self._answers = class_numbers(
+            labels, _column(config, "target", "y", target), config.classes
+        )
+
+    def _read_numbers(self, config: ArraysConfig, source: StoredArray, target: StoredArray) -> None:
+        if config.classes is not None:
+            raise ConfigError(
+                "pair.classes names classes, and task=regression predicts numbers, which pair.targets names; "
+                "leave out one of the two"
+            )
+        labels, answers = _numbers(config, "source", source), _numbers(config, "target", target)
+        if labels is None:
+            raise _missing("source_y")
+        self.targets = target_names(labels, answers, config.targets)
+        self.source_labels = labels.values
+        self._answers = None if answers is None else answers.values
+
+    def answers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any] | None:
+        """Class numbers, or with task=regression numbers, of the given target rows; None without
+        `target_y`."""
         return None if self._answers is None else self._answers[rows]
 
 
 class _Domain(NamedTuple):
+    stored: StoredArray
     x: Array
-    in_memory: bool
-    labels: Column | None
     groups: Column | None
     test: npt.NDArray[np.bool_] | None
 
@@ -120,9 +164,8 @@ def _read_domain(config: ArraysConfig, domain: str) -> _Domain:
     x = _samples(stored, config.layout, config.crop)
     test = _column(config, domain, "test", stored)
     return _Domain(
+        stored=stored,
         x=x,
-        in_memory=stored.in_memory,
-        labels=_column(config, domain, "y", stored),
         groups=_column(config, domain, "group", stored),
         test=None if test is None else flags(test),
     )
@@ -160,16 +203,33 @@ def _samples(stored: StoredArray, layout: Layout, crop: int | None) -> Array:
 
 
 def _column(config: ArraysConfig, domain: str, role: str, samples: StoredArray) -> Column | None:
+    """One value for each row, of labels, groups, sources or flags."""
     stored = _open(config, domain, role)
     if stored is None:
         return None
+    advice = IS_REGRESSION if role == "y" else ""
     if len(stored.shape) != 1:
-        raise DataError(f"{stored.name} has shape {stored.shape}; give one value for each row")
-    if stored.shape[0] != samples.shape[0]:
+        several = advice if len(stored.shape) == 2 and stored.dtype.kind in "iuf" else ""
+        raise DataError(f"{stored.name} has shape {stored.shape}; give one value for each row{several}")
+    _check_rows(samples, stored)
+    return clean_column(stored.values(), stored.name, advice)
+
+
+def _numbers(config: ArraysConfig, domain: str, samples: StoredArray) -> Numbers | None:
+    """Labels of a regression."""
+    stored = _open(config, domain, "y")
+    if stored is None:
+        return None
+    if len(stored.shape) > 0:
+        _check_rows(samples, stored)
+    return clean_numbers(stored.values(), stored.name)
+
+
+def _check_rows(samples: StoredArray, column: StoredArray) -> None:
+    if column.shape[0] != samples.shape[0]:
         raise DataError(
-            f"{samples.name} has {samples.shape[0]} rows, but {stored.name} has {stored.shape[0]}"
+            f"{samples.name} has {samples.shape[0]} rows, but {column.name} has {column.shape[0]}"
         )
-    return clean_column(stored.values(), stored.name)
 
 
 def _missing(option: str) -> ConfigError:
