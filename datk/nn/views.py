@@ -36,22 +36,25 @@ def strong_view(x: Tensor, strength: float = 1.0, symmetries: bool = False) -> T
     if not 0 <= strength <= 2:
         raise ValueError(f"the strength of a view must be between 0 and 2, not {strength}")
 
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(len(x), *shape, dtype=x.dtype, device=x.device)
+    rows, *shape = x.shape
 
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(len(x), *shape, dtype=x.dtype, device=x.device)
+    def uniform(*of_row: int) -> Tensor:
+        return torch.rand(rows, *of_row, dtype=x.dtype, device=x.device)
+
+    def normal(*of_row: int) -> Tensor:
+        return torch.randn(rows, *of_row, dtype=x.dtype, device=x.device)
 
     if x.ndim == 2:
-        x = add_noise(x, NOISE * strength * normal(1).abs(), normal(x.shape[1]))
-        return drop_features(x, uniform(x.shape[1]) < DROPPED * strength)
+        x = add_noise(x, NOISE * strength * uniform(), normal(*shape))
+        return drop_features(x, uniform(*shape) < DROPPED * strength)
+    channels, height, width = shape
     if symmetries:
-        x = turn(x, torch.randint(8, (len(x),), device=x.device))
-    sides = x.new_tensor(x.shape[-2:])
-    x = translate(x, ((2 * uniform(2) - 1) * SHIFT * strength * sides).round().long())
-    x = blur(x, uniform() * min(strength, 1))
-    x = gain_and_offset(x, GAIN * strength * normal(x.shape[1]), OFFSET * strength * normal(x.shape[1]))
-    x = add_noise(x, NOISE * strength * uniform(1), normal(*x.shape[1:]))
+        x = turn(x, torch.randint(8, (rows,), device=x.device))
+    shifts = [((2 * uniform() - 1) * SHIFT * strength * side).round().long() for side in (height, width)]
+    x = translate(x, torch.stack(shifts, dim=1))
+    x = blur(x, min(strength, 1) * uniform())
+    x = gain_and_offset(x, GAIN * strength * normal(channels), OFFSET * strength * normal(channels))
+    x = add_noise(x, NOISE * strength * uniform(), normal(*shape))
     return cut_out(x, uniform(2), CUTOUT * strength * uniform(2))
 
 
@@ -91,7 +94,7 @@ def gain_and_offset(x: Tensor, log_gain: Tensor, offset: Tensor) -> Tensor:
 
 
 def add_noise(x: Tensor, deviation: Tensor, drawn: Tensor) -> Tensor:
-    """Rows x [B, ...] with what was drawn for them, of the same shape, times a deviation [B, 1]."""
+    """Rows x [B, ...] with what was drawn for them, of the same shape, times a deviation [B]."""
     return x + deviation.view(-1, *[1] * (x.ndim - 1)) * drawn
 
 
