@@ -119,9 +119,9 @@ def _explained(error: Exception) -> tuple[int, str]:
         return 2, f"{_who()}error: {error}"
     if isinstance(error, click.ClickException):
         return error.exit_code, f"error: {_usage(error)}"
-    from datk.config.faults import plugin_fault
+    from datk.config.faults import exception_text, plugin_fault
 
-    message, ours = plugin_fault(error) or (f"{type(error).__name__}: {error}", True)
+    message, ours = plugin_fault(error) or (exception_text(error), True)
     if not ours:
         return 2, f"{_who()}error: {message}; DATK_DEBUG=1 shows where"
     return 1, (

@@ -12,6 +12,11 @@ CALLS = ("_wrapped_call_impl", "_call_impl", "__call__")
 """Methods of `torch.nn.Module` that do nothing but call `forward`."""
 
 
+def exception_text(error: BaseException) -> str:
+    """Type and message of an exception."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
 def plugin_fault(error: BaseException) -> tuple[str, bool] | None:
     """What to say of an exception that passed through a component, and whether that is one of datk's own.
 
@@ -31,7 +36,7 @@ def plugin_fault(error: BaseException) -> tuple[str, bool] | None:
             name, ours = _name(kind, type(component))
             method = frame.f_code.co_name
             method = "forward" if method in CALLS else method
-            return f"{name} failed in {method}: {type(error).__name__}: {error}", ours
+            return f"{name} failed in {method}: {exception_text(error)}", ours
     return None
 
 
