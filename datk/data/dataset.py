@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from datk.base import processes
-from datk.base.errors import ConfigError, DataError, PluginError
+from datk.base.errors import ConfigError, DataError
 from datk.base.rng import torch_generator
 from datk.config.models import RunConfig, TrainConfig
 from datk.data.augment import augmentation
@@ -26,7 +26,7 @@ from datk.interfaces import DomainPair, EpochRows, PairInfo, Samples, SourceBatc
 EVALUATION_BATCH = 256
 
 Planner = Callable[[Tensor, int, int, torch.Generator], tuple[Tensor, Tensor] | None]
-"""Chooses the rows of an epoch's batches, see `LossTerm.plan`."""
+"""Chooses the rows of an epoch's batches, as `LossTerm.plan` does; `Objective.plan` checks what it gives."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Domain:
     name: str
     rows: Rows
     split: Split
-    """The training rows stand in the order of their `index`."""
+    """The training rows stand in the order of their `index`, see `numbered`."""
     standardize: Standardize
     numbers: Tensor
     """Domain of each row of the file, [N] int64 on the CPU: several sources have a number each."""
@@ -111,22 +111,13 @@ class TrainingData:
         generator = torch_generator(self.seed, "plan", epoch)
         planned = planner(self.labels.cpu(), steps, min(self.source_batch, self.target_batch), generator)
         if planned is not None:
-            self._check_plan(planned, steps)
+            for name, index in zip(("source", "target"), planned, strict=True):
+                processes.check_share(index.shape[1], name)
             return planned
         source = epoch_batches(self.epoch_size, self.source_batch, self.seed, epoch)
         if self.balance is not None:
             source = balanced_rows(self.labels.cpu(), self.balance, self.seed, epoch)[source]
         return source, stream_batches(self.target_size, self.target_batch, steps, self.seed, epoch)
-
-    def _check_plan(self, planned: tuple[Tensor, Tensor], steps: int) -> None:
-        for name, index, rows in zip(
-            ("source", "target"), planned, (self.source_size, self.target_size), strict=True
-        ):
-            if index.ndim != 2 or len(index) != steps or index.is_floating_point():
-                raise PluginError(f"plan must give whole numbers [{steps}, B] of the {name}")
-            if int(index.min()) < 0 or int(index.max()) >= rows:
-                raise PluginError(f"plan gives a {name} row outside of 0..{rows - 1}")
-            processes.check_share(index.shape[1], name)
 
     def _plan(self, domain: Domain, index: Tensor, epoch: int) -> Plan:
         """For an index [steps, B] into the training rows; of each batch this process's share."""
@@ -264,6 +255,17 @@ def prepare(pair: DomainPair, task: Task, config: RunConfig, device: torch.devic
             f"the source's training rows are all '{pair.classes[present[0]]}' with split seed {split_seed}; "
             "set another data.split_seed, or give more data"
         )
+    of_source = (
+        np.zeros(len(pair.source_labels), np.int64)
+        if pair.source.domain is None
+        else np.array(pair.source.domain, np.int64)
+    )
+    trained = np.unique(of_source[splits.source.train])
+    if without := [name for number, name in enumerate(pair.sources) if number not in trained]:
+        raise DataError(
+            f"source '{without[0]}' has no training rows with split seed {split_seed}; set another "
+            "data.split_seed, or give more data of it"
+        )
     task.fit(training_labels)
     labels = task.encode(torch.from_numpy(np.array(pair.source_labels)))
 
@@ -281,7 +283,6 @@ def prepare(pair: DomainPair, task: Task, config: RunConfig, device: torch.devic
         )
 
     source, target = pair.source, pair.target
-    of_source = np.zeros(source.x.shape[0], np.int64) if source.domain is None else np.array(source.domain)
     of_target = np.full(target.x.shape[0], len(pair.sources), np.int64)
     return Dataset(
         pair=pair,

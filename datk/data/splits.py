@@ -17,7 +17,7 @@ PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of one domain, each part in increasing order."""
+    """Row numbers of one domain, each part in increasing order; `numbered` changes that."""
 
     train: Rows
     validation: Rows
@@ -86,10 +86,13 @@ def split_pair(
 
 
 def numbered(split: Split, seed: int, domain: str) -> Split:
-    """The split with its training rows in the order of their `index`, which is drawn from the seed: in a file
-    that is sorted by class, the place of a row would tell its label."""
-    order = numpy_generator(seed, "row-numbers", domain).permutation(len(split.train))
-    return replace(split, train=split.train[order])
+    """The split with the rows that components see, for training and for selection, in an order that is drawn
+    from the seed: in a file that is sorted by class, the place of a row would tell its label."""
+    train, validation = (
+        rows[numpy_generator(seed, name, domain).permutation(len(rows))]
+        for name, rows in (("row-numbers", split.train), ("validation-order", split.validation))
+    )
+    return replace(split, train=train, validation=validation)
 
 
 def _groups(samples: Samples) -> Rows:

@@ -38,14 +38,12 @@ class Standardize(nn.Module):
         self, x: Array, rows: npt.NDArray[np.int64], numbers: npt.NDArray[np.int64] | None = None
     ) -> None:
         """Set the constants from the given rows, in increasing order. `numbers` are the domains [N] of all
-        rows of the array, if there are several sources."""
+        rows of the array, if there are several sources; each of them has some of the rows."""
         if numbers is None:
             self._set(*_moments(x, rows), slice(None))
             return
         for number in range(len(self.mean)):
-            own = rows[numbers[rows] == number]
-            if len(own):
-                self._set(*_moments(x, own), number)
+            self._set(*_moments(x, rows[numbers[rows] == number]), number)
 
     def _set(self, mean: npt.NDArray[np.float64], std: npt.NDArray[np.float64], where: int | slice) -> None:
         self.mean[where] = torch.from_numpy(mean).view_as(self.mean[where])

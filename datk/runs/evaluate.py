@@ -46,7 +46,8 @@ def evaluate(predictor: nn.Module, dataset: Dataset) -> dict[str, dict[str, Metr
 def inform(oracle: Oracle, dataset: Dataset) -> None:
     """Hand the labels of the target's validation rows to the selector that may see them. Raises `ConfigError`
     if there are none."""
-    answers = _answers(dataset, dataset.splits.target.validation)
+    rows = dataset.training.target.split.validation
+    answers = _answers(dataset, rows)
     if answers is None:
         raise ConfigError("train.select=oracle needs target labels, and this pair has none")
     oracle.answers = _encoded(dataset, answers)
@@ -71,7 +72,9 @@ def _encoded(dataset: Dataset, labels: npt.NDArray[Any]) -> Tensor:
 
 
 def _answers(dataset: Dataset, rows: Rows) -> npt.NDArray[Any] | None:
-    answers = dataset.pair.answers(rows)
+    """Labels of target rows, which may be in any order; the pair is asked in that of its file."""
+    in_file, place = np.unique(rows, return_inverse=True)
+    answers = dataset.pair.answers(in_file)
     if answers is None:
         return None
     answers = np.asarray(answers)
@@ -81,4 +84,4 @@ def _answers(dataset: Dataset, rows: Rows) -> npt.NDArray[Any] | None:
         dataset.task.check(answers, dataset.info)
     except DataError as error:
         raise DataError(f"target: {error}") from None
-    return answers
+    return answers[place]

@@ -1,13 +1,13 @@
 """Backbone, loss terms and task as one module: from two batches to the terms of the loss."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from datk.base.errors import ConfigError, PluginError
+from datk.base.errors import PluginError
 from datk.base.rng import default_state, restore_state, seed_defaults
 from datk.config.resolve import Component, Experiment
 from datk.interfaces import (
@@ -26,15 +26,19 @@ from datk.interfaces import (
     Task,
 )
 from datk.nn import ramp, scale_gradient
+from datk.training.contracts import (
+    DOMAINS,
+    Owner,
+    check_groups,
+    checked_plan,
+    one_number,
+    phases_of,
+    sole_terms,
+)
 from datk.training.gather import everyones
 
 CPU = torch.device("cpu")
-Owner = Literal["trunk", "head", "terms"]
-"""Whose parameters a phase may update."""
 BACKBONE: tuple[Owner, ...] = ("trunk", "head")
-DOMAINS = ("source", "target")
-SOLE = ("supervision", "predictor", "plan")
-"""Methods that one term of a run may override, not two."""
 
 
 class Passed(NamedTuple):
@@ -51,9 +55,8 @@ class Objective(nn.Module):
     whatever it is combined with.
 
     Raises:
-        PluginError: two terms that both define phases, supervision, predictor or plan, or phases that cannot
-        be
-            run.
+        ConfigError: two terms that both define supervision, predictor or plan.
+        PluginError: two terms that both define phases, or phases that cannot be run.
     """
 
     def __init__(
@@ -83,8 +86,10 @@ class Objective(nn.Module):
         self.backbone_label, self.task_label = experiment.backbone.label, experiment.task.label
         self.target_domain = len(pair.domains) - 1
         self.precision: torch.dtype = getattr(torch, experiment.config.train.precision)
-        self.phases = _phases(self.losses)
-        self.sole: dict[str, LossTerm] = _sole(self.losses)
+        self.phases = phases_of(self.losses)
+        self.sole = sole_terms(self.losses)
+        """The label of the term that overrides each of the methods that are for one term only."""
+        self.sizes = source_size, target_size
         self.critics: set[str] = set()
         """Terms with parameters of their own, which follow the whole term whatever its weight."""
 
@@ -118,15 +123,19 @@ class Objective(nn.Module):
 
     def predictor(self) -> nn.Module:
         """What is evaluated and selected."""
-        term = self.sole.get("predictor")
-        return self.backbone if term is None else term.predictor(self.backbone)
+        label = self.sole.get("predictor")
+        return self.backbone if label is None else self.losses[label].predictor(self.backbone)
 
     def plan(
         self, labels: Tensor, steps: int, batch: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor] | None:
-        """The rows of an epoch's batches, if a term plans them."""
-        term = self.sole.get("plan")
-        return None if term is None else term.plan(labels, steps, batch, generator)
+        """The rows of an epoch's batches, if a term plans them. Raises `PluginError` for a plan that cannot
+        be."""
+        label = self.sole.get("plan")
+        if label is None:
+            return None
+        planned = self.losses[label].plan(labels, steps, batch, generator)
+        return None if planned is None else checked_plan(label, planned, steps, self.sizes)
 
     def groups(self) -> list[tuple[Owner, ParamGroup]]:
         """All parameter groups with their owner."""
@@ -168,9 +177,11 @@ class Objective(nn.Module):
         if phase.supervised:
             losses = self.task.loss(whole[0].logits, whole[0].labels)
             weighs = self.sole.get("supervision")
-            terms[self.task_label] = (
-                losses.mean() if weighs is None else weighs.supervision(losses, *whole, step)
-            )
+            if weighs is None:
+                terms[self.task_label] = losses.mean()
+            else:
+                value = self.losses[weighs].supervision(losses, *whole, step)
+                terms[self.task_label] = one_number(value, f"supervision of '{weighs}'")
         everyone = None
         for label, term in self.losses.items():
             if isinstance(term, AlignmentLoss) or phase.regularized:
@@ -190,9 +201,7 @@ class Objective(nn.Module):
                 if isinstance(value, tuple):
                     value, extra = value
                     logged |= {f"{label}.{name}": number.detach() for name, number in extra.items()}
-                if not isinstance(value, Tensor) or value.ndim != 0:
-                    given = f"shape {list(value.shape)}" if isinstance(value, Tensor) else f"{value!r}"
-                    raise PluginError(f"loss term '{label}' gives {given}, not one number")
+                value = one_number(value, f"loss term '{label}'")
                 terms[label] = value if pulls_apart else pull * value
         return terms, logged
 
@@ -300,61 +309,3 @@ def _layer_shapes(label: str, backbone: Backbone, pair: PairInfo) -> dict[str, t
             f"not pair.outputs = {pair.outputs} numbers"
         )
     return {name: tuple(layer.shape[1:]) for name, layer in layers.items()}
-
-
-def _phases(terms: Mapping[str, LossTerm]) -> tuple[Phase, ...]:
-    default = AlignmentLoss.phases
-    special = [
-        label for label, term in terms.items() if isinstance(term, AlignmentLoss) and term.phases != default
-    ]
-    if len(special) > 1:
-        raise PluginError(
-            f"'{special[0]}' and '{special[1]}' both define phases of training; use one of them at a time"
-        )
-    if not special:
-        return default
-    term = terms[special[0]]
-    assert isinstance(term, AlignmentLoss)
-    for phase in term.phases:
-        where = f"'{special[0]}': phase '{phase.name}'"
-        if phase.repeat < 1 or not phase.updates or not set(phase.updates) <= set(get_args(Owner)):
-            raise PluginError(
-                f"{where} must update some of {', '.join(get_args(Owner))} and run once at least"
-            )
-        if not phase.passes or not set(phase.passes) <= set(DOMAINS):
-            raise PluginError(f"{where} must pass source or target rows, or both")
-        if phase.supervised and "source" not in phase.passes:
-            raise PluginError(f"{where} is supervised but passes no source rows; say supervised=False")
-    if len({phase.name for phase in term.phases}) < len(term.phases) or not term.phases:
-        raise PluginError(f"'{special[0]}': phases must be one or more with different names")
-    return term.phases
-
-
-def _sole(terms: Mapping[str, LossTerm]) -> dict[str, LossTerm]:
-    """The term that overrides each of the methods that are for one term only."""
-    found: dict[str, LossTerm] = {}
-    for method in SOLE:
-        labels = [
-            label
-            for label, term in terms.items()
-            if getattr(type(term), method) is not getattr(LossTerm, method)
-        ]
-        if len(labels) > 1:
-            raise ConfigError(
-                f"'{labels[0]}' and '{labels[1]}' both define the {method}; use one of them at a time"
-            )
-        if labels:
-            found[method] = terms[labels[0]]
-    return found
-
-
-def check_groups(name: str, module: nn.Module) -> None:
-    """Raise `PluginError` for a parameter that is not in exactly one group: it would silently never learn."""
-    assert isinstance(module, Backbone | LossTerm)
-    grouped = [id(p) for group in module.param_groups() for p in group.params]
-    for parameter_name, parameter in module.named_parameters():
-        times = grouped.count(id(parameter))
-        if parameter.requires_grad and times != 1:
-            raise PluginError(
-                f"{name}: param_groups() lists parameter '{parameter_name}' {times} times, not once"
-            )
