@@ -1,7 +1,8 @@
 """Running a suite: every entry with every seed, those that are done already left alone.
 
-A run's folder is named for a hash of its resolved configuration, its data and the weights it starts from: a
-complete run is not repeated, an interrupted one goes on, a changed option makes a new one.
+A run's folder is named for a hash of what differs from the defaults, of its data and of the weights that it
+starts from: a complete run is not repeated, an interrupted one goes on, a changed option makes a new one.
+Where there is no such folder, another one of the cell may hold the run, named by an earlier version.
 """
 
 import hashlib
@@ -20,14 +21,16 @@ from typing import Any, Literal
 from datk.base.errors import DatkError, RunError
 from datk.base.files import write_json
 from datk.bench.suite import Entry
+from datk.config import merge
+from datk.config.faults import exception_text, plugin_fault
+from datk.config.models import Options
 from datk.config.resolve import Experiment, changed
 from datk.data.inspection import inspect_pair
 from datk.data.published.records import MissingDataError
 from datk.interfaces import DomainPair
-from datk.runs.folder import RunFolder, differences, recorded_experiment
+from datk.runs.folder import RunFolder, differences, first_weights, recorded_experiment
 from datk.runs.result import RunResult, read_result
 from datk.runs.run import execute
-from datk.training.checkpoints import Checkpoints, weights_checksum
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,8 @@ class _Runner:
         except DatkError as error:
             return Outcome(entry, seed, "failed", error=str(error))
         except Exception as error:  # a fault of a plugin must not cost the other runs
-            return Outcome(entry, seed, "failed", error=f"{type(error).__name__}: {error}")
+            fault, _ = plugin_fault(error) or (exception_text(error), True)
+            return Outcome(entry, seed, "failed", error=fault)
 
     def _run_in_process(self, experiment: Experiment, folder: Path) -> None:
         """Run with a share of the processor's cores. Raises `RunError` if it fails."""
@@ -169,12 +173,12 @@ class _Runner:
 
     def _folder(self, entry: Entry, seed: int, experiment: Experiment, weights: str | None) -> Path:
         data = self._checksum(experiment)
-        content = json.dumps([changed(experiment) | {"init": weights}, data], sort_keys=True)
-        digest = hashlib.sha256(content.encode()).hexdigest()
-        folder = self.out / entry.key / f"seed-{seed}-{digest[:12]}"
+        runs = self.out / entry.key
+        folder = runs / f"seed-{seed}-{_digest(changed(experiment), weights, data)}"
+        if _is_another(folder, experiment):  # of a version with other defaults
+            folder = runs / f"seed-{seed}-{_digest(_whole(experiment), weights, data)}"
         if not folder.exists():
-            # An earlier version may have named the folder of this very run otherwise.
-            for earlier in sorted(folder.parent.glob(f"seed-{seed}-*")):
+            for earlier in sorted(runs.glob(f"seed-{seed}-*")):
                 if _holds(earlier, experiment, weights, data):
                     return earlier
         return folder
@@ -198,22 +202,45 @@ class _Runner:
         return self.pair[1]
 
 
+def _digest(config: Options, weights: str | None, data: str) -> str:
+    """What names a run: the start of a hash of its configuration, its first weights and its data."""
+    content = json.dumps([config | {"init": weights}, data], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def _whole(experiment: Experiment) -> Options:
+    return experiment.config.model_dump(mode="json")
+
+
+def _is_another(folder: Path, experiment: Experiment) -> bool:
+    """Whether a folder that has an experiment's name holds a run with other options."""
+    try:
+        return bool(_other_options(recorded_experiment(folder), experiment))
+    except DatkError:  # nothing there, or of a version that knows more: the name is all there is to go by
+        return False
+
+
 def _holds(folder: Path, experiment: Experiment, weights: str | None, data: str) -> bool:
     """Whether a folder holds a run of an experiment, from the same first weights and on the same data."""
     try:
         recorded = recorded_experiment(folder)
-        if [key for key, _, _ in differences(recorded, experiment) if key != "init"]:
+        if _other_options(recorded, experiment):
             return False
-        if weights != _first_weights(recorded.config.init):
-            return False
-        return all(start.get("data_sha256") == data for start in RunFolder(folder).starts())
+        # The first versions, which did not record what weights they started from, named a folder for the
+        # whole configuration.
+        written = merge.read_file(folder / "config.json")
+        if folder.name.rpartition("-")[2] == _digest(written, weights, data):
+            return True
+        starts = RunFolder(folder).starts()
+        made_of = [(start.get("data_sha256"), start.get("init_sha256", "unknown")) for start in starts]
+        return set(made_of) == {(data, weights)}
     except DatkError:
         return False
 
 
-def _first_weights(init: str | None) -> str | None:
-    """Checksum of the weights in the run folder that a run starts from."""
-    return None if init is None else weights_checksum(Checkpoints(Path(init)).load_selected())
+def _other_options(recorded: Experiment, experiment: Experiment) -> list[str]:
+    """Options that two experiments have otherwise; where their first weights lie is none."""
+    return [key for key, _, _ in differences(recorded, experiment) if key != "init"]
 
 
 def _pair_key(experiment: Experiment) -> str:
@@ -232,4 +259,4 @@ def _start(entry: Entry, experiment: Experiment, start: Outcome | None) -> tuple
     if init is None:
         return experiment, None
     config = experiment.config.model_copy(update={"init": init})
-    return replace(experiment, config=config), _first_weights(init)
+    return replace(experiment, config=config), first_weights(init)

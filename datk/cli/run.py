@@ -48,13 +48,19 @@ def run(
     if resume and out is None:
         raise ConfigError("--resume needs --out, the folder of the run to go on with")
     seeds = parse_seeds(seed)
+    recorded = None
     if resume and recipe is None and config is None:
-        config = _recorded_config(Path(str(out)), seeds)
+        config = recorded = _recorded_config(Path(str(out)), seeds)
 
     from datk.config.resolve import resolve
 
     selectors |= {"seed": seeds[0] if seeds else None, "hooks": hooks or None}
-    experiment = resolve(recipe=recipe, config=config, selectors=selectors, overrides=overrides)
+    try:
+        experiment = resolve(recipe=recipe, config=config, selectors=selectors, overrides=overrides)
+    except ConfigError:
+        if recorded is not None:
+            _demand_readable(Path(recorded).parent)
+        raise
 
     from datk.base import processes  # with torch, which a wrong option need not wait for
     from datk.runs.run import default_folder
@@ -106,3 +112,10 @@ def _recorded_config(out: Path, seeds: Sequence[int] | None) -> str | None:
         raise ConfigError(f"there is no run {out} to go on with; leave out --resume to start one")
     recorded = [*several, *out.glob("config.json")]
     return str(recorded[0]) if recorded else None
+
+
+def _demand_readable(folder: Path) -> None:
+    """Raise what is wrong with the configuration in a run folder itself, if something is."""
+    from datk.runs.folder import recorded_experiment
+
+    recorded_experiment(folder)

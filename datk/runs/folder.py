@@ -1,7 +1,8 @@
 """Run folders: what is written, in which order, and how it survives an interruption.
 
 config.json        resolved configuration, itself valid for --config
-environment.json   versions, device, command and checksum of the data, each time the run was started
+environment.json   versions, device, command, checksums of the data and of the weights that it starts from
+                   (`init`), each time the run was started
 splits.npz         row numbers of every part of both domains
 metrics.jsonl, checkpoints/   see `datk.training.checkpoints`
 log.txt            what was shown, as plain lines
@@ -10,7 +11,8 @@ result.json        written last: there if and only if the run is complete
 
 import platform
 import sys
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -21,12 +23,13 @@ import torch
 
 from datk.base import processes
 from datk.base.devices import describe_device
-from datk.base.errors import DatkError, RunError
+from datk.base.errors import ConfigError, DatkError, RunError
 from datk.base.files import only_one, read_json, write_atomically, write_json, writing
 from datk.base.version import __version__
+from datk.config import merge
 from datk.config.resolve import Experiment, resolve
 from datk.runs.result import RunResult, read_result
-from datk.training.checkpoints import Checkpoints
+from datk.training.checkpoints import Checkpoints, weights_checksum
 
 WITHOUT_EFFECT = ("hooks",)
 """Keys of a configuration that change no number: a run may be resumed with others."""
@@ -102,8 +105,13 @@ class RunFolder:
         try:
             recorded = recorded_experiment(self.path)
         except DatkError as error:
-            raise RunError(f"cannot resume {self.path}: its configuration cannot be read: {error}") from None
-        if different := differences(recorded, experiment):
+            raise RunError(f"cannot resume {self.path}: {error}") from None
+        different = [
+            (key, old, new)
+            for key, old, new in differences(recorded, experiment)
+            if not (key == "init" and self._starts_alike(old, new))
+        ]
+        if different:
             key, old, new = different[0]
             was, is_now = (
                 "a table" if isinstance(value, dict) else "not there" if value is None else repr(value)
@@ -114,6 +122,18 @@ class RunFolder:
                 f"cannot resume {self.path}: {key} was {was} and is now {is_now}{more}; "
                 "repeat the run's own options, or choose another --out"
             )
+
+    def _starts_alike(self, old: str | None, new: str | None) -> bool:
+        """Whether the run started from the weights in a folder `new`, which `old` was the path of."""
+        if old is None or new is None:
+            return old == new
+        if Path(old).expanduser().resolve() == Path(new).expanduser().resolve():
+            return True
+        recorded = {start["init_sha256"] for start in self.starts() if "init_sha256" in start}
+        try:
+            return (recorded or {first_weights(old)}) == {first_weights(new)}
+        except RunError:
+            return False
 
     def open(self, experiment: Experiment, *, force: bool = False) -> None:
         """Write config.json into the folder, emptied of an earlier run with `force`."""
@@ -136,28 +156,46 @@ class RunFolder:
         """The result of a completed run, None for one that is not."""
         return read_result(self.path) if (self.path / "result.json").is_file() else None
 
-    def write_record(self, splits: dict[str, Any], data_sha256: str, device: torch.device) -> None:
-        """Write splits.npz, and into environment.json that the run was started here and now. Raises
-        `RunError` if a run to be resumed had other data."""
+    def write_record(
+        self, splits: dict[str, Any], data_sha256: str, device: torch.device, init: str | None = None
+    ) -> None:
+        """Write splits.npz, and into environment.json that the run was started here and now, from the weights
+        in the run folder `init`. Raises `RunError` if a run to be resumed had other data, or other rows for
+        its parts."""
         if not self.writes:
             return
         starts = self.starts()
-        if any(start.get("data_sha256") != data_sha256 for start in starts):
+        if any(start.get("data_sha256", data_sha256) != data_sha256 for start in starts):
             raise RunError(
                 f"cannot resume {self.path}: the data have changed since it was started; "
                 "restore them, or choose another --out"
             )
-        starts.append(environment(device) | {"data_sha256": data_sha256})
+        if starts and self._splits_differ(splits):
+            raise RunError(
+                f"cannot resume {self.path}: datk {__version__} deals the rows to training, validation and "
+                f"test otherwise than its splits.npz, which datk {_version(self.path)} wrote; go on with "
+                "that version, or choose another --out"
+            )
+        made_of = {"data_sha256": data_sha256, "init_sha256": None if init is None else first_weights(init)}
+        starts.append(environment(device) | made_of)
         write_json(self.path / "environment.json", starts)
         write_atomically(self.path / "splits.npz", lambda file: np.savez_compressed(file, **splits))
+
+    def _splits_differ(self, splits: Mapping[str, Any]) -> bool:
+        """Whether splits.npz, where it can be read, gives a part other rows."""
+        try:
+            with np.load(self.path / "splits.npz", allow_pickle=False) as recorded:
+                parts = [part for part in splits if part in recorded]
+                return not all(np.array_equal(recorded[part], splits[part]) for part in parts)
+        except (OSError, ValueError, zipfile.BadZipFile):
+            return False
 
     def starts(self) -> list[dict[str, Any]]:
         """What environment.json says of each time the run was started."""
         path = self.path / "environment.json"
         recorded = read_json(path) if path.is_file() else []
-        return (
-            [recorded] if isinstance(recorded, dict) else list(recorded)
-        )  # the first versions kept the last
+        # The first versions kept the last start alone.
+        return [recorded] if isinstance(recorded, dict) else list(recorded)
 
     def finish(self, result: RunResult) -> RunResult:
         """Write result.json, the mark of a completed run."""
@@ -169,8 +207,35 @@ class RunFolder:
 
 def recorded_experiment(path: Path) -> Experiment:
     """The experiment of a run folder, with what has become an option since then as it was: at its default.
-    Raises `DatkError` if its configuration cannot be used."""
-    return resolve(config=path / "config.json")
+
+    Raises:
+        ConfigError: config.json is missing or malformed, or has an option or a value that this version of
+            datk does not know.
+        PluginError: a component that is not installed.
+    """
+    config = merge.read_file(path / "config.json")
+    config = {key: value for key, value in config.items() if key not in WITHOUT_EFFECT}
+    try:
+        return resolve(config=config)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{path / 'config.json'} was written by another version of datk or of a plugin "
+            f"(by datk {_version(path)}, this is datk {__version__}): {error}"
+        ) from None
+
+
+def _version(path: Path) -> str:
+    """The version of datk that a run was started with last."""
+    try:
+        return str(RunFolder(path).starts()[-1]["datk"])
+    except (RunError, LookupError, TypeError):
+        return "unknown"
+
+
+def first_weights(init: str) -> str:
+    """Checksum of the weights in the run folder that a run starts from. Raises `RunError` if there are
+    none."""
+    return weights_checksum(Checkpoints(Path(init).expanduser()).load_selected())
 
 
 def differences(old: Experiment, new: Experiment) -> list[tuple[str, Any, Any]]:

@@ -183,7 +183,7 @@ class Run:
 
         processes.demand_same(f"{config.model_dump(mode='json')} {data.checksum}", "configuration and data")
         folder.open(experiment, force=force)
-        folder.write_record(data.splits.arrays(), data.checksum, device)
+        folder.write_record(data.splits.arrays(), data.checksum, device, config.init)
         processes.wait()  # for the one that writes
         log = [FileReporter(folder.path / "log.txt")] if processes.leads() else []
         self.report = Reporters([*log, *reporters])

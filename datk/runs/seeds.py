@@ -46,13 +46,14 @@ def execute_seeds(
 def summarize(results: Sequence[RunResult]) -> dict[str, dict[str, dict[str, dict[str, float | None]]]]:
     """Mean and sample standard deviation over runs: domain -> part -> metric -> {mean, std}.
 
-    A metric that is None in any run has None for both; the deviation of a single run is None.
+    A metric that is None in any run, or that an earlier version of datk did not write, has None for both; the
+    deviation of a single run is None.
     """
     summary: dict[str, dict[str, dict[str, dict[str, float | None]]]] = {}
     for domain, parts in results[0].metrics.items():
         for part, metrics in parts.items():
             for name in metrics:
-                values = [result.metrics[domain][part][name] for result in results]
+                values = [result.metrics.get(domain, {}).get(part, {}).get(name) for result in results]
                 known = [float(value) for value in values if value is not None]
                 complete = len(known) == len(values)
                 summary.setdefault(domain, {}).setdefault(part, {})[name] = {

@@ -48,7 +48,7 @@ class Checkpoints:
         kept = []
         for line in self.metrics.read_text(encoding="utf-8").splitlines():
             with suppress(json.JSONDecodeError):
-                if json.loads(line)["epoch"] <= epoch:
+                if json.loads(line).get("epoch", 0) <= epoch:
                     kept.append(line + "\n")
         write_atomically(self.metrics, lambda file: file.write("".join(kept).encode()))
 
