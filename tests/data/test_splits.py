@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from datk.base.errors import ConfigError, DataError
 from datk.config.resolve import resolve
-from datk.data.splits import PARTS, split_pair
+from datk.data.splits import PARTS, numbered, split_pair
 from datk.interfaces import Samples
 
 SHARES = (0.7, 0.1, 0.2)
@@ -202,6 +202,28 @@ def test_the_papers_split_refuses_fixed_test_rows():
 def test_the_papers_split_of_next_to_nothing_is_refused():
     with pytest.raises(DataError, match="the validation split of the target is empty: 3 rows"):
         split_pair(samples(50), samples(3), False, SHARES, 0, "paper")
+
+
+# --- numbers -------------------------------------------------------------------------------------------
+
+
+def test_rows_that_components_see_are_numbered_at_random():
+    split = split_pair(samples(400), samples(400), False, SHARES, 0).target
+    drawn = numbered(split, 0, "target")
+    for part in ("train", "validation"):
+        before, after = getattr(split, part), getattr(drawn, part)
+        np.testing.assert_array_equal(np.sort(after), before)
+        correlation = np.corrcoef(np.arange(len(after)), after)[0, 1]
+        assert abs(correlation) < 3 / len(after) ** 0.5
+    np.testing.assert_array_equal(drawn.test, split.test)
+
+
+def test_numbers_are_drawn_from_the_seed_for_each_domain():
+    split = split_pair(samples(100), samples(100), False, SHARES, 0).target
+    drawn = [numbered(split, *names) for names in ((0, "target"), (1, "target"), (0, "source"))]
+    for part in ("train", "validation"):
+        assert len({getattr(each, part).tobytes() for each in drawn}) == 3
+        np.testing.assert_array_equal(getattr(numbered(split, 0, "target"), part), getattr(drawn[0], part))
 
 
 def frdeep(folder, **options):

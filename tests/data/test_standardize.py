@@ -73,3 +73,17 @@ def test_constants_are_part_of_the_state():
         "mean": (3, 1, 1),
         "std": (3, 1, 1),
     }
+
+
+def test_several_sources_have_constants_of_their_own(monkeypatch):
+    monkeypatch.setattr(rows, "CHUNK_BYTES", 8 * 6 * 5)
+    rng = np.random.default_rng(0)
+    numbers = rng.integers(3, size=90)
+    x = rng.normal(size=(90, 5)) * (1 + numbers[:, None]) + 10 * numbers[:, None]
+    train = np.flatnonzero(rng.random(90) < 0.7)
+    standardize = Standardize((5,), sources=3)
+    standardize.fit(x, train, numbers)
+    applied = standardize(torch.from_numpy(x), torch.from_numpy(numbers)).numpy()
+    for row in range(90):
+        own = x[train[numbers[train] == numbers[row]]]
+        np.testing.assert_allclose(applied[row], (x[row] - own.mean(axis=0)) / own.std(axis=0), atol=1e-4)
