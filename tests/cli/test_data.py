@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+
 from datk.cli.console import data as console
 from tests.data.published.record_server import ROWS, Archive, Fault, arrays, entry, record_for, write
 

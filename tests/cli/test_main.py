@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from datk.base.version import __version__
-from datk.cli import console
+from datk.cli.console import progress
 from datk.cli.main import cli
 
 RAISING = """
@@ -57,7 +57,7 @@ def test_the_flags_of_run_are_frozen():
     flags = [name for parameter in cli.commands["run"].params for name in parameter.opts]
     assert " ".join(flags) == (
         "--backbone --align --reg --pair --recipe --config --set --init --seed --epochs --device"
-        " --out --resume --force --quiet"
+        " --out --resume --force --hook --quiet"
     )
     assert not [parameter for parameter in cli.commands["run"].params if parameter.secondary_opts]
 
@@ -127,24 +127,48 @@ def test_an_error_with_several_lines_becomes_one(datk):
     assert "first second" in outcome.err
 
 
-def test_a_fault_in_a_plugin_is_told_apart_from_a_mistake_of_the_user(datk, tiny_pair):
+def test_an_exception_of_ones_own_component_names_it_and_its_method(datk, tiny_pair):
     outcome = datk("run", *tiny_pair, *raising("ZeroDivisionError('in the loss')"), "--out", "run")
-    assert outcome.code == 1
+    assert outcome.code == 2
     last = outcome.err.splitlines()[-1]
-    assert last.startswith("internal error: ZeroDivisionError: in the loss; ")
-    assert "DATK_DEBUG=1" in last
+    telling = "alignment 'Faulty' failed in forward: ZeroDivisionError: in the loss"
+    assert last == f"error: {telling}; DATK_DEBUG=1 shows where"
     assert "Traceback" not in outcome.err
     assert not Path("run/result.json").exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"), [(["--align", "mdm"], 2), (["--align", "./faulty.py:Faulty"], 1)]
+    ("broken", "telling"),
+    [
+        (
+            "datk_discrepancy.mmd.MMD.forward",
+            "alignment 'mmd' of distribution datk failed in forward: ZeroDivisionError: sorry",
+        ),
+        ("datk.data.dataset.TrainingData.batches", "ZeroDivisionError: sorry"),
+    ],
+    ids=["a shipped component", "no component"],
 )
-def test_a_traceback_is_shown_on_demand(datk, tiny_pair, monkeypatch, arguments, code):
+def test_a_fault_of_datk_is_told_apart_from_a_mistake_of_the_user(
+    datk, tiny_pair, monkeypatch, broken, telling
+):
+    def forward(self, *arguments):
+        raise ZeroDivisionError("sorry")
+
+    monkeypatch.setattr(broken, forward)
+    outcome = datk("run", *tiny_pair, "--out", "run")
+    assert outcome.code == 1
+    last = outcome.err.splitlines()[-1]
+    assert last.startswith(f"internal error: {telling}; this is a fault in datk or a plugin")
+    assert "DATK_DEBUG=1" in last
+    assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize("arguments", [["--align", "mdm"], ["--align", "./faulty.py:Faulty"]])
+def test_a_traceback_is_shown_on_demand(datk, tiny_pair, monkeypatch, arguments):
     raising("ZeroDivisionError")
     monkeypatch.setenv("DATK_DEBUG", "1")
     outcome = datk("run", *tiny_pair, *arguments)
-    assert outcome.code == code
+    assert outcome.code == 2
     assert "Traceback" in outcome.err
     assert "error: " in outcome.err.splitlines()[-1]
 
@@ -152,7 +176,7 @@ def test_a_traceback_is_shown_on_demand(datk, tiny_pair, monkeypatch, arguments,
 def test_an_interrupted_run_says_how_to_go_on(datk, tiny_pair):
     Path("slow.py").write_text(
         "from pathlib import Path\nfrom datk_discrepancy.mmd import MMD\nclass Slow(MMD):\n"
-        "    def on_epoch_start(self, backbone, target):\n"
+        "    def on_epoch_start(self, backbone, rows):\n"
         "        if Path('press').exists() and 'epoch   1' in Path('run/log.txt').read_text():\n"
         "            raise KeyboardInterrupt\n"
     )
@@ -255,34 +279,14 @@ def test_a_terminal_gets_a_bar(datk, tiny_pair, monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
-    (bar,) = console.reporters(quiet=False)
-    monkeypatch.setattr(console, "reporters", lambda quiet: [bar])
+    (bar,) = progress.reporters(quiet=False)
+    monkeypatch.setattr(progress, "reporters", lambda quiet: [bar])
     completed(datk("run", *tiny_pair, "--set", "train.log_every=1", "--out", "run"))
     shown = terminal.getvalue()
     assert "arrays: mlp with mmd, seed 0" in shown
     assert "epoch 1/1  validation accuracy" in shown
     assert "classification 0." in shown
     assert "3/3" in shown
-
-
-# --- components that are checked -----------------------------------------------------------------------
-
-
-def test_check_names_what_a_component_does_not_keep(datk):
-    raising("ZeroDivisionError('in the loss')")
-    outcome = datk("plugins", "check", "mmd", "./faulty.py:Faulty")
-    assert outcome.code == 2
-    assert "FAIL  runs without an exception: ZeroDivisionError: in the loss" in outcome.out
-    assert outcome.err == "error: 1 of 2 components do not keep the interface\n"
-
-
-def test_check_without_names_takes_all_that_can_be_imported(datk, install, monkeypatch):
-    install("bad-dist", {"datk.alignments": {"broken": "bad_loss:Loss"}}, bad_loss="import nothing_there")
-    install("good-dist", {"datk.alignments": {"gap": "datk_discrepancy.mmd:MMD"}})
-    monkeypatch.setenv("DATK_PLUGINS", "bad-dist,good-dist")
-    outcome = completed(datk("plugins", "check"))
-    assert "alignment gap (good-dist)" in outcome.out
-    assert "warning: alignment 'broken' of distribution bad-dist cannot be loaded" in outcome.err
 
 
 # --- commands of plugins -------------------------------------------------------------------------------

@@ -151,19 +151,20 @@ def test_a_configuration_with_everything_changed_survives(datk, install):
     assert config.seed == 5
     assert config.init == "a 'b'"
     assert config.pair["source"] == "C:\\dir\\ä.npz"
-    assert list(config.reg) == ["other-dist:fisher", "entropy"]
+    assert list(config.reg) == ["other-dist:fisher", "datk:entropy"]
     assert config.train.epochs == 200
     rich = config.align[f"{Path('my loss.py').resolve()}:Rich"]
     assert rich["table"] == {"x": [1.0], "a.b": [2.0]}
     assert rich["inner"] == {"depth": 3, "name": 'a "quoted" \\ name\x7f\n'}
-    assert json.loads(config.model_dump_json())["align"]["mmd"]["bandwidths"] == [1e-6, 2.0]
+    assert json.loads(config.model_dump_json())["align"]["datk:mmd"]["bandwidths"] == [1e-6, 2.0]
 
 
 def test_every_option_stands_under_its_meaning(datk):
     shown = datk("config", "show", "--pair", "arrays", "--backbone", "mlp").out
     assert "# Passes over the source's training rows.\nepochs = 20\n" in shown
     assert "# init is not set\n" in shown
-    assert "# Factor of this term in the total loss.\nweight = 1.0\n" in shown
+    assert '\n[align."datk:mmd"]\n# Factor with which this term acts on the backbone; ' in shown
+    assert '# What is predicted: classes (classification) or numbers (regression).\ntask = "datk:cl' in shown
 
 
 def test_the_models_are_pydantic_and_refuse_what_they_do_not_know():

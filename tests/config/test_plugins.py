@@ -60,7 +60,7 @@ def resolved(outcome):
 @pytest.mark.parametrize("arguments", [["--help"], ["plugins"], ["run", "--help"], ["--version"]])
 def test_listing_imports_nothing_heavy_and_no_component(arguments):
     script = (
-        "import sys\nfrom datk.cli import main\ntry:\n    main(sys.argv[1:])\nfinally:\n"
+        "import sys\nfrom datk.cli.main import main\ntry:\n    main(sys.argv[1:])\nfinally:\n"
         "    print(*sorted(sys.modules), file=sys.stderr)"
     )
     start = time.perf_counter()
@@ -87,17 +87,22 @@ def test_listing_imports_nothing_heavy_and_no_component(arguments):
 def test_the_list_names_every_kind_with_summary_and_distribution(datk):
     shown = resolved(datk("plugins"))
     assert max(map(len, shown.splitlines())) <= 80
-    lines = [line.split() for line in shown.splitlines()]
-    for kind, name in [
+    kind, rows = "", {}
+    for words in (line.split() for line in shown.splitlines()[3:]):
+        kind = words.pop(0) if words[:1] and words[0] in plugins.KINDS else kind
+        if words[-1:] == ["datk"]:  # the first line of an entry
+            rows.setdefault((kind, words[0]), words)
+    for entry in [
         ("backbone", "deepmerge"),
         ("alignment", "coral"),
         ("regularizer", "entropy"),
         ("pair", "arrays"),
+        ("selector", "oracle"),
+        ("task", "regression"),
         ("recipe", "deepmerge-ii"),
+        ("suite", "deepmerge-ii"),
     ]:
-        row = next(words for words in lines if words[:2] == [kind, name])
-        assert row[-1] == "datk"
-        assert len(row) > 4, "a summary stands between name and distribution"
+        assert len(rows[entry]) > 3, "a summary stands between name and distribution"
 
 
 def test_a_summary_is_read_from_source_text(install):
@@ -129,7 +134,7 @@ def test_show_prints_docstring_reference_and_options(datk):
     assert ["option", "type", "default", "meaning"] in lines
     weight = next(words for words in lines if words[:1] == ["weight"])
     assert weight[1:5] == ["float", "≥", "0", "1.0"]
-    assert "Factor of this term" in shown
+    assert "Factor with which this" in shown
     assert any(words[:5] == ["bandwidth", "fixed", "|", "median", '"fixed"'] for words in lines)
     assert "--set align.mmd.weight=value" in shown
 
@@ -195,7 +200,7 @@ def test_a_qualified_name_works_wherever_a_name_does(datk, other_mmd, tiny_pair,
         datk("config", "show", "--pair", "datk:arrays", "--backbone", "DATK:mlp", "--align", "none")
     )
     assert 'name = "datk:arrays"' in shown
-    assert 'name = "DATK:mlp"' in shown
+    assert 'name = "datk:mlp"' in shown
     Path("config.toml").write_text('[align."datk:mmd"]\nweight = 3\n')
     assert '[align."datk:mmd"]' in resolved(datk("config", "show", *tiny_pair, "--config", "config.toml"))
 

@@ -45,19 +45,20 @@ def test_each_layer_goes_over_the_one_below():
 
 def test_the_shipped_recipe_sets_what_it_says():
     train = resolved(recipe="deepmerge-ii").train
-    assert (train.epochs, train.schedule, train.select) == (200, "triangle", "source-validation-accuracy")
+    assert (train.epochs, train.schedule) == (200, "triangle")
+    assert train.select == {"name": "datk:source-validation-accuracy"}
     assert resolved(recipe="deepmerge-ii", selectors={"epochs": 3}).train.epochs == 3
 
 
 def test_a_layer_that_names_losses_replaces_the_selection_and_keeps_their_options():
     config = {"align": {"mmd": {"weight": 2.0}, "coral": {"weight": 3.0}}, "reg": ["fisher"]}
-    assert list(resolved(config=config).align) == ["mmd", "coral"]
+    assert list(resolved(config=config).align) == ["datk:mmd", "datk:coral"]
     chosen = resolved(config=config, selectors={"align": "dann,coral", "reg": "entropy"})
-    assert list(chosen.align) == ["dann", "coral"]
-    assert chosen.align["coral"]["weight"] == 3.0
-    assert list(chosen.reg) == ["entropy"]
+    assert list(chosen.align) == ["datk:dann", "datk:coral"]
+    assert chosen.align["datk:coral"]["weight"] == 3.0
+    assert list(chosen.reg) == ["datk:entropy"]
     assert resolved(config=config, selectors={"reg": "none"}).reg == {}
-    assert list(resolved(config=config, selectors={"align": ["mmd"]}).align) == ["mmd"]
+    assert list(resolved(config=config, selectors={"align": ["mmd"]}).align) == ["datk:mmd"]
 
 
 def test_a_layer_that_names_another_component_drops_the_options_of_the_one_below():
@@ -72,7 +73,7 @@ def test_a_layer_that_names_another_component_drops_the_options_of_the_one_below
 
 def test_options_of_a_selected_component_can_be_set_without_its_name():
     chosen = resolve(config={"backbone": {"hidden": [7]}}, selectors={"backbone": "mlp", "pair": "arrays"})
-    assert chosen.config.backbone["name"] == "mlp"
+    assert chosen.config.backbone["name"] == "datk:mlp"
 
 
 @pytest.mark.parametrize(
