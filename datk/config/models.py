@@ -5,7 +5,15 @@ Shipped components are named with their distribution, so that a stranger's `mmd`
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
 
 from datk.base.options import ComponentConfig
 
@@ -28,11 +36,17 @@ def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+def _has_name(value: Options) -> Options:
+    if not isinstance(value.get("name"), str):
+        raise ValueError('name a component, alone or as {name = "NAME", option = value}')
+    return value
+
+
 def _short(value: Options) -> str | Options:
     return str(value["name"]) if value.keys() == {"name"} else value
 
 
-Named = Annotated[Options, BeforeValidator(_named), PlainSerializer(_short)]
+Named = Annotated[Options, BeforeValidator(_named), AfterValidator(_has_name), PlainSerializer(_short)]
 """A component by name, or a table of its name and options; written as the name alone where there are none."""
 
 

@@ -25,6 +25,8 @@ class Entropy(Regularizer):
     Reference: Grandvalet & Bengio 2004; Ciprijanovic et al. 2021, "DeepMerge II", MNRAS 506, 677.
     """
 
+    needs_classes = True
+
     class Config(TermConfig):
         """Options of entropy minimisation."""
 

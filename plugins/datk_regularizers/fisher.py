@@ -57,6 +57,7 @@ class Fisher(Regularizer):
     """
 
     needs_target = False
+    needs_classes = True
     over_batch = True
 
     class Config(TermConfig):
