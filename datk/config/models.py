@@ -46,7 +46,10 @@ def _short(value: Options) -> str | Options:
     return str(value["name"]) if value.keys() == {"name"} else value
 
 
-Named = Annotated[Options, BeforeValidator(_named), AfterValidator(_has_name), PlainSerializer(_short)]
+Table = Annotated[Options, AfterValidator(_has_name)]
+"""A component as a table of its name and options."""
+
+Named = Annotated[Table, BeforeValidator(_named), PlainSerializer(_short)]
 """A component by name, or a table of its name and options; written as the name alone where there are none."""
 
 
@@ -183,9 +186,9 @@ class RunConfig(BaseModel):
         extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
     )
 
-    pair: Options = {"name": "datk:mock-mergers"}
+    pair: Table = {"name": "datk:mock-mergers"}
     """Domain pair: its name and options."""
-    backbone: Options = {"name": "datk:deepmerge"}
+    backbone: Table = {"name": "datk:deepmerge"}
     """Backbone: its name and options."""
     align: dict[str, Options] = {"datk:mmd": {}}
     """Alignments by name, each with its options."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from datk.base.errors import PluginError
+from datk.bench.suite import read_suite
 from datk.config import plugins
 
 LOSS = '''
@@ -173,6 +174,22 @@ def test_a_clash_is_an_error_that_names_the_choices(datk, other_mmd):
         outcome = datk(*arguments)
         assert outcome.code == 2
         assert "datk:mmd or other-dist:mmd" in outcome.err
+
+
+def test_a_strangers_component_of_a_shipped_name_breaks_nobody(install, tiny_pair, datk):
+    """Defaults, recipes and suites name what is shipped in full."""
+    for kind, entry in (("alignment", "mmd"), ("pair", "mock-mergers"), ("backbone", "deepmerge")):
+        install(f"other-{kind}", {plugins.GROUPS[kind]: {entry: "other_loss:Gap"}}, other_loss=LOSS)
+    for kind in ("selector", "task", "regularizer"):
+        install(f"other-{kind}", {plugins.GROUPS[kind]: {p.name: "x:X" for p in plugins.find(kind)}})
+    assert '[align."datk:mmd"]' in resolved(datk("config", "show"))
+    for recipe in plugins.find("recipe"):
+        more = ["--init", "run"] if "transfer" in recipe.name else []
+        resolved(datk("config", "show", "--recipe", recipe.name, *more))
+    for suite in plugins.find("suite"):
+        _, entries = read_suite(suite.name)
+        assert all(entry.experiment(0).config.align for entry in entries)
+    resolved(datk("run", *tiny_pair, "--out", "run"))
 
 
 def test_a_qualified_name_works_wherever_a_name_does(datk, other_mmd, tiny_pair, tmp_path):
