@@ -4,16 +4,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from datk.base.errors import ConfigError, did_you_mean
 from datk.config import merge, plugins
-from datk.config.resolve import Experiment, resolve
+from datk.config.models import RunConfig
+from datk.config.resolve import Experiment, component_class, resolve
 from datk.config.validation import validate
-from datk.runs.metrics import metrics_of
+from datk.runs.metrics import metric_named, metrics_of
 
 NAME = r"^[A-Za-z0-9][\w.+-]*$"
 """Names of tables and cells are names of folders, too."""
+
+DEFAULT_TASK = str(RunConfig().task["name"])
+
+COLUMNS = ("accuracy", "auc", "f1", "brier")
+"""Columns of the tables of a suite that names none, if its task has these metrics; all of the task's
+otherwise."""
 
 
 class _Model(BaseModel):
@@ -66,18 +73,27 @@ class Suite(_Model):
     text: str = ""
     """What every reader must know, for instance where the references come from."""
     seeds: tuple[int, ...] = Field((0, 1, 2, 3, 4), min_length=1)
-    metrics: tuple[str, ...] = ("accuracy", "auc", "f1", "brier")
-    """Columns of the tables."""
+    metrics: tuple[str, ...] = ()
+    """Columns of the tables, metrics of the task; of several numbers those of one have the name `mae NAME`.
+    The usual ones of the task if not given."""
     config: dict[str, Any] = {}
-    """Options of all cells."""
+    """Options of all cells, among them the task."""
     table: tuple[Table, ...] = Field(min_length=1)
     cell: tuple[Cell, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _columns_of_the_task(self) -> "Suite":
+        if not self.metrics:
+            known = metrics_of(self.task)
+            columns = COLUMNS if set(COLUMNS) <= set(known) else tuple(known)
+            object.__setattr__(self, "metrics", columns)  # the model is frozen
+        return self
 
     @property
     def task(self) -> str:
         """What all cells predict."""
-        task = self.config.get("task", "datk:classification")
-        return str(task["name"] if isinstance(task, dict) else task)
+        task = self.config.get("task", DEFAULT_TASK)
+        return str(task.get("name", DEFAULT_TASK) if isinstance(task, dict) else task)
 
     def first_seeds(self, count: int) -> tuple[int, ...]:
         """The first seeds of the suite, continued by the numbers after its largest if it has fewer."""
@@ -119,6 +135,11 @@ class Entry:
             )
             if experiment.config.seed != seed or any("seed" in layer for layer in config):
                 raise ConfigError("seed is not an option here; the suite's seeds say what is run")
+            if experiment.task.plugin != plugins.resolve("task", self.suite.task):
+                raise ConfigError(
+                    f"its task is {experiment.task.label}, that of the suite {self.suite.task}; "
+                    "a suite has one task, which its [config] names"
+                )
         except ConfigError as error:
             raise ConfigError(f"{self.key}: {error}") from None
         return experiment
@@ -149,6 +170,8 @@ def read_suite(reference: str) -> tuple[Suite, list[Entry]]:
 
 
 def _check(suite: Suite) -> None:
+    """Raises `ConfigError` for what contradicts itself, `PluginError` for a task that cannot be loaded."""
+    component_class(plugins.resolve("task", suite.task))
     if len(set(suite.seeds)) < len(suite.seeds) or min(suite.seeds) < 0:
         raise ConfigError(f"seeds must be distinct and not negative, not {list(suite.seeds)}")
     tables = [table.name for table in suite.table]
@@ -168,7 +191,7 @@ def _check(suite: Suite) -> None:
     ]
     known = metrics_of(suite.task)
     for name in (*suite.metrics, *named):
-        if name not in known:
+        if metric_named(known, name) is None:
             raise ConfigError(f"unknown metric '{name}'{did_you_mean(name, known)}")
 
 

@@ -2,19 +2,20 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from datk.bench.suite import Entry, Suite, Table
 from datk.bench.sweep import Outcome
-from datk.runs.metrics import metrics_of
+from datk.interfaces import Metric
+from datk.runs.metrics import UNKNOWN, domain_order, metric_named, metric_text, metrics_of, several_numbers
 from datk.runs.result import RunResult
 from datk.runs.seeds import summarize
 
 DATK = "datk"
-IMPOSSIBLE = "‡"
+IMPOSSIBLE, ORACLE = "‡", "†"
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,17 @@ class Number:
     mean: float
     std: float | None = None
     impossible: bool = False
+    metric: Metric | None = None
+    """What it is a value of."""
 
     def __str__(self) -> str:
-        spread = f" ± {self.std:.3f}" if self.std is not None else ""
-        return f"{self.mean:.3f}{spread}"
+        return metric_text(self.metric, self.mean, self.std)
+
+    @property
+    def as_published(self) -> str:
+        """Two decimals of a number that somebody else reports, and more only if there are more."""
+        rounded = f"{self.mean:.2f}"
+        return rounded if float(rounded) == self.mean else f"{self.mean:.10g}"
 
 
 @dataclass(frozen=True)
@@ -43,13 +51,17 @@ class Line:
     numbers: dict[str, Number]
     """By metric; without those that are not known."""
     seconds_per_epoch: float | None = None
+    used_target_labels: bool = False
+    """Whether the selector of one of the runs was given target labels."""
 
     def cell(self, metric: str) -> str:
-        """What the table shows: two decimals of a reference, as published; a dash for what is unknown."""
+        """What the table shows: a reference as published; a dash for what is unknown."""
         number = self.numbers.get(metric)
         if number is None:
-            return "–"
-        return str(number) if self.seeds else f"{number.mean:.2f}" + IMPOSSIBLE * number.impossible
+            return UNKNOWN
+        if self.seeds:
+            return str(number) + ORACLE * self.used_target_labels
+        return number.as_published + IMPOSSIBLE * number.impossible
 
 
 @dataclass(frozen=True)
@@ -65,19 +77,24 @@ class Filled:
 
 def fill(suite: Suite, outcomes: Sequence[Outcome]) -> list[Filled]:
     """The tables of a suite."""
-    return [_filled(table, [o for o in outcomes if o.entry.table == table]) for table in suite.table]
+    metrics = metrics_of(suite.task)
+    return [
+        _filled(suite, metrics, table, [o for o in outcomes if o.entry.table == table])
+        for table in suite.table
+    ]
 
 
-def _filled(table: Table, outcomes: Sequence[Outcome]) -> Filled:
+def _filled(suite: Suite, metrics: Mapping[str, Metric], table: Table, outcomes: Sequence[Outcome]) -> Filled:
     lines: list[Line] = []
     for entry in dict.fromkeys(outcome.entry.key for outcome in outcomes):
-        lines += _lines([outcome for outcome in outcomes if outcome.entry.key == entry])
+        lines += _lines(metrics, [outcome for outcome in outcomes if outcome.entry.key == entry])
     done = [outcome for outcome in outcomes if outcome.result is not None]
     marked = any(number.impossible for line in lines for number in line.numbers.values())
-    return Filled(table, tuple(lines), _caption(done, marked), tuple(_absent(outcomes)))
+    absent = (*_absent(outcomes), *_not_scored(suite, done))
+    return Filled(table, tuple(lines), _caption(done, marked), absent)
 
 
-def _lines(outcomes: Sequence[Outcome]) -> Iterable[Line]:
+def _lines(metrics: Mapping[str, Metric], outcomes: Sequence[Outcome]) -> Iterable[Line]:
     """The lines of one entry: for each domain what was measured, then what others report."""
     entry, wanted = outcomes[0].entry, len(outcomes)
     results = [outcome.result for outcome in outcomes if outcome.result is not None]
@@ -85,28 +102,31 @@ def _lines(outcomes: Sequence[Outcome]) -> Iterable[Line]:
     title = (
         entry.title if len(results) in (0, wanted) else f"{entry.title} ({len(results)} of {wanted} seeds)"
     )
-    for domain in ("source", "target"):
+    for domain in domain_order(dict.fromkeys(["source", *summary, "target"])):
         measured = summary.get(domain, {}).get("test", {})
         numbers = {
-            metric: Number(value["mean"], value["std"])
-            for metric, value in measured.items()
-            if value["mean"] is not None and metric in metrics_of(results[0].task)
+            name: Number(value["mean"], value["std"], metric=metric_named(metrics, name))
+            for name, value in measured.items()
+            if value["mean"] is not None and name != "n"
         }
         seconds = fmean(result.seconds_per_epoch for result in results) if results else None
+        informed = any(result.uses_target_labels for result in results)
         if results:
-            yield Line(title, domain, DATK, len(results), numbers, seconds)
-        yield from _reported(entry, title, domain)
+            yield Line(title, domain, DATK, len(results), numbers, seconds, informed)
+        yield from _reported(metrics, entry, title, domain)
 
 
-def _reported(entry: Entry, title: str, domain: str) -> Iterable[Line]:
-    for name, reference in entry.cell.reference.items():
-        values: dict[str, float] = getattr(reference, domain)
+def _reported(metrics: Mapping[str, Metric], entry: Entry, title: str, domain: str) -> Iterable[Line]:
+    for reporter, reference in entry.cell.reference.items():
+        values: dict[str, float] = getattr(reference, domain, {})
         if values:
             numbers = {
-                metric: Number(value, impossible=f"{domain}.{metric}" in reference.impossible)
-                for metric, value in values.items()
+                name: Number(
+                    value, None, f"{domain}.{name}" in reference.impossible, metric_named(metrics, name)
+                )
+                for name, value in values.items()
             }
-            yield Line(title, domain, name, 0, numbers)
+            yield Line(title, domain, reporter, 0, numbers)
 
 
 def _absent(outcomes: Sequence[Outcome]) -> Iterable[str]:
@@ -119,6 +139,20 @@ def _absent(outcomes: Sequence[Outcome]) -> Iterable[str]:
     for reason, titles in reasons.items():
         out = [f"{title} (seed {', '.join(seeds)})" for title, seeds in titles.items()]
         yield f"{', '.join(out)}: {reason}"
+
+
+def _not_scored(suite: Suite, done: Sequence[Outcome]) -> Iterable[str]:
+    """Metrics of the suite that no run has, for instance of a number with another name."""
+    results = [outcome.result for outcome in done if outcome.result is not None]
+    found = dict.fromkeys(name for result in results for name in _scored(result))
+    for name in suite.metrics:
+        if found and name not in found:
+            yield f"{name}: no run has this metric; there are {', '.join(found)}"
+
+
+def _scored(result: RunResult) -> Iterable[str]:
+    """Names of the metrics on test rows."""
+    return (name for parts in result.metrics.values() for name in parts.get("test", {}) if name != "n")
 
 
 def _caption(done: Sequence[Outcome], marked: bool) -> str:
@@ -148,8 +182,12 @@ def _caption(done: Sequence[Outcome], marked: bool) -> str:
         f"datk {each(result.datk for result in results)}",
     ]
     notes = [f"Note: {note}." for note in _notes(done)]
+    if numbers := several_numbers({name: None for result in results for name in _scored(result)}):
+        notes.insert(0, f"Metrics without a name are means over {', '.join(numbers)}.")
     if any(result.split == "paper" for result in results):
         notes.insert(0, "split=paper deals single images: test objects have copies in training.")
+    if any(result.uses_target_labels for result in results):
+        notes.append(f"{ORACLE} chosen by oracle.")
     if marked:
         notes.append(f"{IMPOSSIBLE} contradicts other published numbers of its row.")
     return " ".join(["; ".join(parts) + ".", *notes])
@@ -197,15 +235,10 @@ def grid(suite: Suite, filled: Filled) -> list[list[str]]:
     """Header and rows of a table; who measured is a column only where somebody else did, too."""
     alone = all(line.by == DATK for line in filled.lines)
     by = [] if alone else ["by"]
-    rows = [
-        [
-            "method",
-            "domain",
-            *by,
-            *(metrics_of(suite.task)[metric].title for metric in suite.metrics),
-            "s/epoch",
-        ]
-    ]
+    metrics = metrics_of(suite.task)
+    known = [(name, metric_named(metrics, name)) for name in suite.metrics]
+    titles = [metric.title if metric else name for name, metric in known]
+    rows = [["method", "domain", *by, *titles, "s/epoch"]]
     method = domain = ""
     for line in filled.lines:
         names = ["" if line.method == method else line.method]
@@ -226,13 +259,16 @@ def csv_text(suite: Suite, tables: Sequence[Filled]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     spread = [f"{metric}_{part}" for metric in suite.metrics for part in ("mean", "std")]
-    writer.writerow(["table", "method", "domain", "by", "seeds", *spread, "seconds_per_epoch"])
+    last = ["seconds_per_epoch", "uses_target_labels"]
+    writer.writerow(["table", "method", "domain", "by", "seeds", *spread, *last])
     for filled in tables:
         for line in filled.lines:
             numbers = [line.numbers.get(metric) for metric in suite.metrics]
             values = [value for n in numbers for value in ((n.mean, n.std) if n else (None, None))]
             names = [filled.table.name, line.method, line.domain, line.by, line.seeds]
-            writer.writerow([*names, *values, line.seconds_per_epoch])
+            # What others used is not known.
+            informed = str(line.used_target_labels).lower() if line.seeds else None
+            writer.writerow([*names, *values, line.seconds_per_epoch, informed])
     return text.getvalue()
 
 

@@ -87,10 +87,12 @@ class Regression(Task):
         span = np.abs(values - mean).max(axis=0)
         same = np.flatnonzero(span <= ROUNDING * np.abs(values).max(axis=0))
         if len(same):
-            name = f"'{self.names[same[0]]}'" if len(self.names) > 1 else "the label"
+            name, advice = "the label", "give labels that differ"
+            if len(self.names) > 1:
+                name, advice = f"'{self.names[same[0]]}'", "leave it out"
             raise DataError(
-                f"{name} is {values[0, same[0]]:g} in all training rows of the source; "
-                "there is nothing to learn, leave it out or give other data"
+                f"{name} is {values[0, same[0]]:g} in all training rows of the source: there is nothing "
+                f"to learn; {advice}"
             )
         # In units of the largest deviation, so that no square is too large or too small for float64.
         deviation = span * np.sqrt((((values - mean) / span) ** 2).mean(axis=0))

@@ -1,5 +1,6 @@
 """What `datk bench` shows."""
 
+import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from rich.text import Text
 from datk.bench.suite import Suite
 from datk.bench.sweep import Outcome
 from datk.bench.tables import Filled, grid
+from datk.cli.console import show_whole
+from datk.runs.metrics import metric_text, metrics_of
 
 
 class Progress:
@@ -38,13 +41,16 @@ def _what(outcome: Outcome) -> str:
         return "data missing"  # what to do stands once below the table
     if result is None:
         return f"{outcome.status}: {outcome.error}"
-    parts = [
-        f"{domain} {splits['test']['accuracy']:.3f}"
-        for domain, splits in result.metrics.items()
-        if "test" in splits
-    ]
     again = " (was done)" if outcome.status == "was done" else ""
-    return f"accuracy {', '.join(parts)}; {result.seconds:.0f} s{again}"
+    time = f"{result.seconds:.0f} s{again}"
+    for name, metric in metrics_of(result.task).items():  # the first says enough
+        parts = [
+            f"{domain} {metric_text(metric, splits['test'].get(name))}"
+            for domain, splits in result.metrics.items()
+            if "test" in splits
+        ]
+        return f"{metric.title} {', '.join(parts)}; {time}"
+    return time
 
 
 def show_tables(suite: Suite, tables: Sequence[Filled], folder: Path) -> None:
@@ -64,11 +70,14 @@ def _show(suite: Suite, filled: Filled) -> None:
         for place, name in enumerate(header):
             table.add_column(name, justify="left" if place < numbers else "right", no_wrap=True)
         for line, row in zip(filled.lines, rows, strict=True):
-            shown = [cell.replace("0.", ".").replace(" ± ", "±") for cell in row[numbers:-1]]
+            shown = [_tight(cell) for cell in row[numbers:-1]]
             table.add_row(*row[:numbers], *shown, row[-1], style=None if line.seeds else "dim")
-        # A table that is too wide is left whole: cut numbers would be worse than long lines.
-        width = max(console.width, Console(width=1000).measure(table).maximum)
-        Console(width=width, highlight=False, markup=False).print(table)
+        show_whole(table)
     console.print(Text(filled.caption), soft_wrap=True)
     for reason in filled.absent:
         console.print(Text(f"not in the table: {reason}", style="yellow"), soft_wrap=True)
+
+
+def _tight(cell: str) -> str:
+    """A number without the 0 before its point, `.712±.004`, and as it is where there is none."""
+    return re.sub(r"(?<![\d.])0\.", ".", cell).replace(" ± ", "±")

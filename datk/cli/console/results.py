@@ -8,19 +8,23 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from datk.cli.console import output
-from datk.runs.metrics import metrics_of
+from datk.cli.console import output, show_whole
+from datk.interfaces import Metric
+from datk.runs.metrics import domain_order, metric_named, metric_text, metrics_of, ordered, several_numbers
 from datk.runs.result import RunResult
+
+Found = dict[str, tuple[float | None, float | None]]
+"""Value and deviation by metric."""
 
 
 def show_result(result: RunResult) -> None:
     """Metrics on both domains, and where the run is."""
-    cells = {
-        domain: {name: _number(value, name) for name, value in parts["test"].items()}
+    found: dict[str, Found] = {
+        domain: {name: (value, None) for name, value in parts["test"].items()}
         for domain, parts in result.metrics.items()
         if "test" in parts
     }
-    _metrics_table(f"{result.align_and_reg} on {result.pair}, seed {result.seed}", cells, result.task)
+    _metrics_table(f"{result.align_and_reg} on {result.pair}, seed {result.seed}", found, result.task)
     console = output()
     console.print(
         f"epoch {result.selected_epoch} of {result.epochs}, chosen by {result.selected_by}; "
@@ -37,8 +41,8 @@ def show_folder(path: Path) -> None:
 
 def show_seeds(results: Sequence[RunResult], summary: dict[str, Any]) -> None:
     """Mean and deviation over seeds."""
-    cells = {
-        domain: {name: _mean_and_deviation(value, name) for name, value in parts["test"].items()}
+    found: dict[str, Found] = {
+        domain: {name: (value["mean"], value["std"]) for name, value in parts["test"].items()}
         for domain, parts in summary.items()
         if "test" in parts
     }
@@ -46,39 +50,33 @@ def show_seeds(results: Sequence[RunResult], summary: dict[str, Any]) -> None:
     seeds = ", ".join(str(result.seed) for result in results)
     _metrics_table(
         f"{first.align_and_reg} on {first.pair}, mean ± standard deviation over seeds {seeds}",
-        cells,
+        found,
         first.task,
     )
     for note in dict.fromkeys(note for result in results for note in result.notes):
         output().print(Text(f"note: {note}", style="yellow"))
 
 
-def _metrics_table(title: str, cells: dict[str, dict[str, str]], task: str) -> None:
+def _metrics_table(title: str, found: dict[str, Found], task: str) -> None:
+    """A row for each metric, a column for each domain."""
     output().print(Text(f"\n{title}", style="bold"), soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("test split")
-    for domain in cells:
-        table.add_column(domain, justify="right")
-    titles = {name: metric.title for name, metric in metrics_of(task).items()}
-    found = dict.fromkeys(name for column in cells.values() for name in column)
-    # What the task does not list, such as the error of each of several numbers, comes after what it does.
-    for name in [
-        *(known for known in titles if known in found),
-        *(found.keys() - titles.keys() - {"n"}),
-        "n",
-    ]:
-        shown = "rows" if name == "n" else titles.get(name, name)
-        table.add_row(shown, *(column.get(name, "") for column in cells.values()))
-    output().print(table)
+    table.add_column("test split", no_wrap=True)
+    domains = domain_order(found)
+    for domain in domains:
+        table.add_column(domain, justify="right", no_wrap=True)
+    metrics = metrics_of(task)
+    names = ordered(metrics, {name: None for domain in domains for name in found[domain]})
+    mean = " (mean)" if several_numbers(names) else ""
+    for name in names:
+        metric = metric_named(metrics, name)
+        shown = "rows" if name == "n" else metric.title + mean * (name in metrics) if metric else name
+        cells = (found[domain].get(name) for domain in domains)
+        table.add_row(shown, *("" if cell is None else _cell(name, metric, *cell) for cell in cells))
+    show_whole(table)
 
 
-def _number(value: float | None, name: str) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.0f}" if name == "n" else f"{value:.3f}"
-
-
-def _mean_and_deviation(value: dict[str, float | None], name: str) -> str:
-    if name == "n" or value["std"] is None:
-        return _number(value["mean"], name)
-    return f"{_number(value['mean'], name)} ± {value['std']:.3f}"
+def _cell(name: str, metric: Metric | None, value: float | None, deviation: float | None) -> str:
+    if name == "n" and value is not None:
+        return f"{value:.0f}"
+    return metric_text(metric, value, deviation)
