@@ -21,7 +21,7 @@ def test_the_naive_step_computes_the_same_loss():
     step = Step(METHODS["mmd + fisher,entropy"], SETTING, batch=8)
     source, target = step.batches
     plain = naive.NaiveStep(source.x, source.y, target.x)
-    ours = step.update.objective
+    ours = step.optimization.objective
     theirs = [tensor for name, tensor in plain.network.state_dict().items()]
     with torch.no_grad():
         for mine, other in zip(ours.backbone.state_dict().values(), theirs, strict=True):
@@ -70,12 +70,12 @@ def test_a_row_says_whether_it_is_met(limits, met):
 def test_an_epoch_and_its_bare_steps_are_as_many():
     run = Run(METHODS["mmd"], SETTING, rows=60, batch_size=16)
     calls = []
-    step = run.trainer.update.run
-    run.trainer.update.run = lambda *batches: calls.append(batches) or step(*batches)
+    losses = run.trainer.optimization.losses
+    run.trainer.optimization.losses = lambda *inputs: calls.append(inputs) or losses(*inputs)
     run.epoch()
     epochs = len(calls)
     run.bare()
-    assert epochs == run.trainer.data.steps > 1
+    assert epochs == run.trainer.steps_per_epoch > 1
     assert len(calls) == 2 * epochs
 
 

@@ -15,7 +15,7 @@ from datk.base.rng import reproducible
 
 ROWS = (
     "step", "naive_step", "mmd", "coral", "epoch", "methods", "memory", "batch_size", "start", "inference",
-    "loading", "together", "processes", "options",
+    "loading", "processes", "options",
 )  # fmt: skip
 
 

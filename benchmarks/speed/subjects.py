@@ -11,13 +11,13 @@ from torch import Tensor
 
 from benchmarks.speed.harness import Setting
 from datk.config.resolve import Experiment, resolve
-from datk.data.dataset import open_pair, prepare
-from datk.interfaces import DomainPair, PairInfo, Samples, SourceBatch, TargetBatch
+from datk.data.dataset import prepare
+from datk.interfaces import DomainPair, PairInfo, Samples, SourceBatch, TargetBatch, Task
 from datk.runs.folder import RunFolder
 from datk.training.loop import Trainer
 from datk.training.objective import Objective
 from datk.training.report import FileReporter, Reporters
-from datk.training.step import Update
+from datk.training.step import Optimization, train_step
 
 SHAPE = (3, 75, 75)
 METHODS: dict[str, dict[str, Any]] = {
@@ -53,12 +53,31 @@ def experiment(method: Mapping[str, Any], **train: Any) -> Experiment:
     return resolve(config={**method, "train": train})
 
 
+def task_of(chosen: Experiment) -> Task:
+    """What is predicted, as a run makes it."""
+    task: Task = chosen.task.cls(chosen.task.config)
+    return task
+
+
+def placed(
+    chosen: Experiment, task: Task, info: PairInfo, sizes: tuple[int, int], setting: Setting
+) -> Objective:
+    """Backbone, terms and task on the device, ready to be trained."""
+    objective = Objective(chosen, task, info, *sizes)
+    objective.set_up(chosen.config.seed)
+    objective.place(setting.device, chosen.config.train.memory_format)
+    return objective
+
+
 def batches(setting: Setting, batch: int = 128) -> tuple[SourceBatch, TargetBatch]:
     """A batch of either domain, on the device."""
     generator = torch.Generator().manual_seed(0)
     source, target = torch.randn(2, batch, *SHAPE, generator=generator).to(setting.device)
-    labels, index = (torch.arange(batch, device=setting.device) % n for n in (2, batch))
-    return SourceBatch(source, labels, index), TargetBatch(target, index)
+    index = torch.arange(batch, device=setting.device)
+    return (
+        SourceBatch(source, index % 2, index, torch.zeros_like(index)),
+        TargetBatch(target, index, torch.ones_like(index)),
+    )
 
 
 class Step:
@@ -66,49 +85,41 @@ class Step:
 
     def __init__(self, method: Mapping[str, Any], setting: Setting, batch: int = 128, **train: Any) -> None:
         chosen = experiment(method, batch_size=batch, **train)
-        objective = Objective(chosen, PairInfo(SHAPE, ("a", "b")), PAPER_ROWS, PAPER_ROWS, seed=0)
-        objective.place(setting.device, chosen.config.train.memory_format)
-        objective.train()
+        config = chosen.config.train
+        info = PairInfo(SHAPE, ("a", "b"))
+        objective = placed(chosen, task_of(chosen), info, (PAPER_ROWS, PAPER_ROWS), setting)
         self.notes: list[str] = []
-        self.update = Update(objective, chosen.config.train, steps_per_epoch=85, note=self.notes.append)
+        self.optimization = Optimization(objective, config, steps_per_epoch=85, note=self.notes.append)
         self.batches = batches(setting, batch)
+        if config.compile != "none":
+            self.optimization.compile(*self.batches)
 
     def __call__(self) -> Tensor:
         """Forward, backward, update; the terms of the loss, on the device."""
-        return self.update(0, *self.batches)[0].values
+        return train_step(self.optimization, 0, *self.batches)[0].values
 
 
 class Run:
-    """A run up to the point where it trains; `epoch` trains one more epoch.
+    """A run up to the point where it trains; `epoch` trains one more epoch."""
 
-    Args:
-        beside: another run of the same data, whose rows on the device it shares.
-    """
-
-    def __init__(
-        self,
-        method: Mapping[str, Any],
-        setting: Setting,
-        rows: int,
-        seed: int = 0,
-        beside: "Run | None" = None,
-        **train: Any,
-    ) -> None:
+    def __init__(self, method: Mapping[str, Any], setting: Setting, rows: int, **train: Any) -> None:
         self.folder = tempfile.TemporaryDirectory()
         chosen = experiment(method, epochs=1000, patience=0, **train)
-        config = chosen.config
-        self.pair = beside.pair if beside else Noise(rows)
-        self.rows = beside.rows if beside else open_pair(self.pair, setting.device, config.data.memory_gb)
-        self.data = prepare(self.pair, config.data, config.train, seed, setting.device, opened=self.rows)
-        training = self.data.training
-        objective = Objective(chosen, self.data.info, training.source_size, training.target_size, seed)
-        objective.place(setting.device, config.train.memory_format)
+        config, task = chosen.config, task_of(chosen)
+        self.data = data = prepare(Noise(rows), task, config, setting.device)
+        sizes = data.training.source_size, data.training.target_size
         folder = RunFolder(Path(self.folder.name))
-        folder.open({})
-        report = Reporters([FileReporter(folder.path / "log.txt")])
-        standardizers = self.data.standardizers
-        self.trainer = Trainer(objective, standardizers, training, config.train, seed, folder, report)
-        self.trainer.begin()
+        folder.open(chosen)
+        self.trainer = Trainer(
+            placed(chosen, task, data.info, sizes, setting),
+            data.standardizers,
+            data.training,
+            chosen.select.cls(chosen.select.config, task),
+            config.train,
+            config.seed,
+            folder.files,
+            Reporters([FileReporter(folder.path / "log.txt")]),
+        )
 
     def epoch(self) -> None:
         """All of it: loading, training, logging, validation, checkpoints as often as a run writes them."""
@@ -120,5 +131,5 @@ class Run:
         trainer.objective.train()
         if not hasattr(self, "batch"):
             self.batch = next(trainer.data.batches(0))
-        for _ in range(trainer.data.steps):
-            trainer.update(0, *self.batch)
+        for _ in range(trainer.steps_per_epoch):
+            train_step(trainer.optimization, 0, *self.batch)

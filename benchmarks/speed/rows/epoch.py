@@ -14,7 +14,7 @@ def measure(setting: Setting) -> Iterator[Row]:
     run = Run(METHODS["mmd + fisher,entropy"], setting, PAPER_ROWS if setting.full else SMALL_ROWS)
     times = interleaved({"epoch": run.epoch, "bare steps": run.bare}, setting)
     yield Row(
-        f"epoch of {run.trainer.data.steps} steps, all included, over its bare steps",
+        f"epoch of {run.trainer.steps_per_epoch} steps, all included, over its bare steps",
         ratio(times, "epoch", "bare steps"),
         at_most=1.15,
         seconds=spreads(times),

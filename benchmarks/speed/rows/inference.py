@@ -20,7 +20,7 @@ def measure(setting: Setting) -> Iterator[Row]:
     run = Run(METHODS["mmd"], setting, ROWS[setting.full])
     data, backbone = run.data, run.trainer.objective.backbone
     target, rows = data.training.target, np.arange(ROWS[setting.full])
-    batch = next(target.in_order(rows[:EVALUATION_BATCH]))
+    batch, _ = next(target.in_order(rows[:EVALUATION_BATCH]))
 
     def forward(images: int) -> None:
         with torch.inference_mode():

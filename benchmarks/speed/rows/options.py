@@ -1,4 +1,4 @@
-"""What options of `train` do to a step: memory format, precision, compilation, graphs.
+"""What options of `train` do to a step: memory format, precision, compilation.
 
 Their defaults are decided by these rows.
 """
@@ -13,14 +13,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "memory_format=contiguous": {"memory_format": "contiguous"},
     "memory_format=channels-last": {"memory_format": "channels-last"},
     "precision=bfloat16": {"precision": "bfloat16"},
-    "compile": {"compile": True},
+    "compile=default": {"compile": "default"},
 }
 ON_GPU: dict[str, dict[str, Any]] = {
     "precision=float16": {"precision": "float16"},
-    "graphs": {"graphs": True},
-    "graphs and compile": {"graphs": True, "compile": True},
-    "graphs, channels-last and bfloat16": {
-        "graphs": True,
+    "compile=reduce-overhead": {"compile": "reduce-overhead"},
+    "compile=max-autotune": {"compile": "max-autotune"},
+    "compile=reduce-overhead, channels-last and bfloat16": {
+        "compile": "reduce-overhead",
         "memory_format": "channels-last",
         "precision": "bfloat16",
     },
