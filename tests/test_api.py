@@ -12,7 +12,6 @@ from datk.cli.main import main
 from tests.toys import TOYS
 
 
-
 def test_the_api_returns_what_the_command_line_writes(tmp_path):
     flags = [
         "--pair", TOYS + "Toy", "--backbone", "mlp", "--align", "mmd,dann", "--reg", "fisher,entropy",

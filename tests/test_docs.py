@@ -29,7 +29,7 @@ def test_the_suite_on_the_page_of_suites_is_valid():
     suite, entries = read_suite("mine.toml")
     assert [entry.key for entry in entries] == ["telescopes/none", "telescopes/mmd"]
     configs = [entry.experiment(suite.seeds[0]).config for entry in entries]
-    assert [list(config.align) for config in configs] == [["none"], ["mmd"]]
+    assert [list(config.align) for config in configs] == [["datk:none"], ["datk:mmd"]]
     assert {config.train.epochs for config in configs} == {30}
 
 

@@ -95,7 +95,9 @@ def finished(arguments):
 
 def test_a_run_folder_is_not_overwritten(refused, finished):
     refused(["run holds a run already", "--resume", "--force"])
-    refused(["cannot resume run", "align.mmd was a table and is now not there"], align="coral", resume=True)
+    refused(
+        ["cannot resume run", "align.datk:mmd was a table and is now not there"], align="coral", resume=True
+    )
     refused(["cannot resume run", "train.lr was 0.001 and is now 0.5"], set={"train.lr": 0.5}, resume=True)
     Path("run/result.json").unlink()
     refused(["run holds a run already"])

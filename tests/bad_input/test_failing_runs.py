@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 
 import datk as toolkit
+from datk.base.errors import RunError
 
 LOSSES = """
 import os
@@ -26,7 +27,7 @@ class TurnsNaN(AlignmentLoss):
 class LimitsFiles(AlignmentLoss):
     epoch = 0
 
-    def on_epoch_start(self, backbone, target):
+    def on_epoch_start(self, backbone, rows):
         self.epoch += 1
         if self.epoch == 2 and "LIMIT" in os.environ:
             resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ["LIMIT"]), resource.RLIM_INFINITY))
@@ -68,9 +69,9 @@ def test_of_two_errors_the_first_is_told(call, monkeypatch):
     """The disk is full when a run that went wrong wants to keep what was good."""
 
     def full(self, state):
-        raise toolkit.errors.RunError("cannot write run/checkpoints/last.pt: no space left")
+        raise RunError("cannot write run/checkpoints/last.pt: no space left")
 
-    monkeypatch.setattr("datk.runs.RunFolder.save_last", full)
+    monkeypatch.setattr("datk.training.checkpoints.Checkpoints.save_last", full)
     outcome = call(align="./losses.py:TurnsNaN", epochs=3)
     assert outcome.code == 2
     assert "loss term 'TurnsNaN' became nan" in outcome.err.splitlines()[-1]
@@ -129,7 +130,9 @@ def test_a_disk_that_fills_up(call, monkeypatch):
         assert "the disk is full" in last
         assert list(Path(f"run{fitting}").rglob("*.part")) == []
         assert not Path(f"run{fitting}/result.json").exists()
-        resumed = call(epochs=2, out=f"run{fitting}", resume=True)
+        begun = Path(f"run{fitting}").is_dir()  # a folder that nothing came into is removed
+        assert begun == (fitting > 0)
+        resumed = call(epochs=2, out=f"run{fitting}", **({"resume": True} if begun else {}))
         assert resumed.code == 0, resumed.err
     assert fitting > 5, "configuration, environment, splits, two checkpoints an epoch, result"
 

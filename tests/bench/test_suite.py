@@ -9,7 +9,8 @@ from datk.bench.suite import read_suite
 from datk.config import plugins
 from datk.config.resolve import resolve
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+SUITES = sorted(path.name for path in BENCHMARKS.glob("*.toml"))
 SMALL = """
 title = "Small"
 seeds = [0, 1]
@@ -63,7 +64,7 @@ def test_a_cell_lies_over_its_table_over_the_suite_over_the_recipe():
     one, two, mmd = (entry.experiment(5).config for entry in entries)
     assert (one.train.epochs, one.train.lr, one.train.batch_size) == (3, 0.2, 32)
     assert (two.train.epochs, two.train.lr, two.train.batch_size) == (3, 0.1, 32)
-    assert (mmd.train.epochs, mmd.train.schedule, list(mmd.align)) == (3, "triangle", ["mmd"])
+    assert (mmd.train.epochs, mmd.train.schedule, list(mmd.align)) == (3, "triangle", ["datk:mmd"])
     assert (one.seed, one.init, mmd.init) == (5, None, "one/none")
 
 
@@ -78,8 +79,8 @@ def test_a_layer_that_names_components_replaces_those_below_it():
     )
     _, entries = written(text)
     config = entries[0].experiment(0).config
-    assert list(config.align) == ["none"]
-    assert config.pair["name"] == "arrays"
+    assert list(config.align) == ["datk:none"]
+    assert config.pair["name"] == "datk:arrays"
     assert "images" not in config.pair
 
 
@@ -95,7 +96,7 @@ def test_seeds_are_those_of_the_suite(where):
 def test_epochs_and_overrides_lie_over_all():
     _, entries = written(SMALL)
     config = entries[0].experiment(0, epochs=1, overrides=["train.lr=0.3", "backbone.name=mlp"]).config
-    assert (config.train.epochs, config.train.lr, config.backbone["name"]) == (1, 0.3, "mlp")
+    assert (config.train.epochs, config.train.lr, config.backbone["name"]) == (1, 0.3, "datk:mlp")
 
 
 @pytest.mark.parametrize(
@@ -152,17 +153,18 @@ def test_a_suite_that_is_not_there(reference, telling):
 
 
 def test_the_papers_suite_is_installed_and_stands_with_the_benchmarks():
+    assert {"deepmerge-ii.toml", "frdeep.toml", "mock-mergers.toml", "sdss.toml"} <= set(SUITES)
     by_name, by_path = read_suite("deepmerge-ii"), read_suite(str(BENCHMARKS / "deepmerge-ii.toml"))
     assert by_name == by_path
 
 
-@pytest.mark.parametrize("file", sorted(path.name for path in BENCHMARKS.glob("*.toml")))
+@pytest.mark.parametrize("file", SUITES)
 @pytest.mark.parametrize("backbone", ["deepmerge", "resnet18"])
 def test_every_shipped_experiment_can_be_resolved(file, backbone):
     suite, entries = read_suite(str(BENCHMARKS / file))
     for entry in entries:
         config = entry.experiment(suite.seeds[0], overrides=[f"backbone.name={backbone}"]).config
-        assert config.backbone["name"] == backbone
+        assert config.backbone["name"] == f"datk:{backbone}"
 
 
 def test_references_are_marked_where_they_contradict_themselves():
@@ -212,27 +214,27 @@ PAPER = {
 @pytest.mark.parametrize("backbone", ["deepmerge", "resnet18"])
 def test_recipes_hold_the_papers_values(recipe, backbone):
     selectors = {"backbone": backbone, "init": "a run" if "transfer" in recipe else None}
-    config = resolve(recipe=recipe, selectors=selectors).config
-    train = config.train
-    found = (train.lr, train.weight_decay, train.cycle_length, train.amsgrad, *config.align, list(config.reg))
+    experiment = resolve(recipe=recipe, selectors=selectors)
+    config, train = experiment.config, experiment.config.train
+    (align,), reg = experiment.align, [chosen.label for chosen in experiment.reg]
+    found = (train.lr, train.weight_decay, train.cycle_length, train.amsgrad, align.label, reg)
     assert found == PAPER[recipe]
     assert (train.epochs, train.batch_size, train.patience, train.schedule) == (200, 128, 20, "triangle")
-    assert (train.betas, train.select) == ((0.7, 0.8), "source-validation-accuracy")
-    assert (
-        config.pair["name"]
-        == {"simsim": "illustris-simsim", "simreal": "illustris-sdss"}[recipe.split("-")[0]]
-    )
+    assert (train.betas, train.select) == ((0.7, 0.8), {"name": "datk:source-validation-accuracy"})
+    pair = {"simsim": "illustris-simsim", "simreal": "illustris-sdss"}[recipe.split("-")[0]]
+    assert config.pair["name"] == f"datk:{pair}"
+    assert {name.partition(":")[0] for name in (*config.align, *config.reg)} == {"datk"}
     assert config.split == "grouped"
 
 
 def test_regularizers_have_the_papers_weights():
     mmd, dann = (resolve(recipe=f"simsim-{name}-fisher-entropy").config for name in ("mmd", "dann"))
     weights = [
-        (c.reg["fisher"]["within"], c.reg["fisher"]["between"], c.reg["entropy"]["weight"])
+        (c.reg["datk:fisher"]["within"], c.reg["datk:fisher"]["between"], c.reg["datk:entropy"]["weight"])
         for c in (mmd, dann)
     ]
     assert weights == [(0.01, 1.0, 0.05), (1e-4, 1.0, 1e-4)]
-    assert dann.align["dann"]["lr_mult"] == 0.01
+    assert dann.align["datk:dann"]["lr_mult"] == 0.01
 
 
 def test_transfer_needs_a_run_to_start_from():

@@ -112,7 +112,8 @@ def test_a_fault_in_a_plugin_is_the_error_of_its_cell():
     )
     bad = '[[cell]]\nname = "bad"\nconfig = { align = "none", reg = "./broken.py:Broken" }\n'
     (outcome, other) = ran(SUITE.replace("[[cell]]", bad + "[[cell]]", 1), seeds=(0,))
-    assert (outcome.status, outcome.error) == ("failed", "ZeroDivisionError: division by zero")
+    telling = "regularizer 'Broken' failed in forward: ZeroDivisionError: division by zero"
+    assert (outcome.status, outcome.error) == ("failed", telling)
     assert other.status == "ran"
 
 
