@@ -1,6 +1,6 @@
 """What everybody should know of a pair's data before training: `datk data audit`.
 
-Target labels are not looked at: class balance and shortcuts are those of the source.
+Target labels are not looked at: the distribution of labels and shortcuts to them are those of the source.
 """
 
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from datk.config.models import RunConfig
 from datk.data.audit.copies import check_copies, check_groups
 from datk.data.audit.findings import Finding, Report
+from datk.data.audit.numbers import check_distribution, check_number_order, check_number_shortcuts
 from datk.data.audit.shortcuts import check_domains, check_order, check_shortcuts
 from datk.data.audit.values import check_balance, check_images, check_units, survey
 from datk.data.inspection import inspect_pair
@@ -32,13 +33,18 @@ def audit(pair: DomainPair, task: Task, config: RunConfig) -> Report:
     surveys = {"source": survey(pair.source.x), "target": survey(pair.target.x)}
     split_seed = seed if data.split_seed is None else data.split_seed
     splits, findings = check_groups(pair, data, split_seed, config.split)
-    copies, groups = check_copies(pair, splits)
+    copies, groups = check_copies(pair, splits, task.predicts_classes)
     findings += copies
     findings += check_images(surveys)
     findings += check_units(pair, surveys)
-    findings += check_balance(pair)
-    findings += check_order(pair)
-    findings += check_shortcuts(pair, surveys["source"], groups, seed)
+    if task.predicts_classes:
+        findings += check_balance(pair)
+        findings += check_order(pair)
+        findings += check_shortcuts(pair, surveys["source"], groups, seed)
+    else:
+        findings += check_distribution(pair)
+        findings += check_number_order(pair)
+        findings += check_number_shortcuts(pair, surveys["source"], groups, seed)
     findings += check_domains(surveys, seed)
     return Report(tuple(findings))
 

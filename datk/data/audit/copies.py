@@ -5,12 +5,16 @@ import numpy.typing as npt
 
 from datk.base.errors import DataError
 from datk.config.models import DataConfig, Rule
-from datk.data.audit.findings import Finding, Severity, counted, some
+from datk.data.audit.findings import Finding, Severity, counted, option, some
 from datk.data.duplicates.search import Duplicates, find_all_duplicates, linked
 from datk.data.splits import PARTS, Split, Splits, split_pair
 from datk.interfaces import DomainPair, Samples
 
 Rows = npt.NDArray[np.int64]
+
+CONTRADICTION = 0.1
+"""Difference of two labels that are numbers, in units of the labels' deviation, from which on they cannot
+both be right."""
 
 
 def check_groups(
@@ -25,33 +29,39 @@ def check_groups(
     if ungrouped:
         message = (
             f"{splits.rule}; the {' and the '.join(ungrouped)} without groups: several rows that show one "
-            "object may be parted"
-            + "".join(_option(pair, f"{name}_group", "; give {}") for name in ungrouped)
+            "object may be parted" + "".join(option(pair, f"{name}_group", "; give {}") for name in ungrouped)
         )
         return splits, [Finding("split", "both", "ok", message)]
     if not pair.shared_groups:
         message = (
             f"{splits.rule}, each domain by itself: objects that both show may be in the source's training "
-            "and in the target's test" + _option(pair, "shared_groups", "; set {}=true")
+            "and in the target's test" + option(pair, "shared_groups", "; set {}=true")
         )
         return splits, [Finding("split", "both", "low", message)]
     return splits, [Finding("split", "both", "ok", f"{splits.rule}, with objects common to both domains")]
 
 
-def check_copies(pair: DomainPair, splits: Splits | None) -> tuple[list[Finding], Rows]:
-    """Duplicates within and across domains; also the groups [N] of source rows, duplicates among them."""
+def check_copies(pair: DomainPair, splits: Splits | None, classes: bool = True) -> tuple[list[Finding], Rows]:
+    """Duplicates within and across domains; also the groups [N] of source rows, duplicates among them.
+
+    classes: whether labels are classes; copies may have labels that are numbers and differ a little.
+    """
     in_source, in_target, across = find_all_duplicates(pair.source.x, pair.target.x)
     findings = [
-        _within(pair, "source", in_source, pair.source_labels, splits.source if splits else None),
+        _within(pair, "source", in_source, label_units(pair, classes), splits.source if splits else None),
         _within(pair, "target", in_target, None, splits.target if splits else None),
         _across(pair, in_source, in_target, across, splits),
     ]
     return findings, _joined(pair.source, in_source)
 
 
-def _option(pair: DomainPair, name: str, advice: str) -> str:
-    """Advice on an option, of a pair that has it."""
-    return advice.format(f"pair.{name}") if name in type(pair).Config.model_fields else ""
+def label_units(pair: DomainPair, classes: bool) -> npt.NDArray[np.float64]:
+    """Labels [N, T] in units of what makes two of them different: a class, or a part of the deviation."""
+    labels = np.asarray(pair.source_labels, dtype=np.float64).reshape(pair.source.x.shape[0], -1)
+    if classes:
+        return labels
+    deviation = labels.std(axis=0)
+    return labels / (CONTRADICTION * np.where(deviation > 0, deviation, np.inf))
 
 
 def _parts(split: Split, rows: int) -> Rows:
@@ -72,7 +82,11 @@ def _kinds(pairs: Duplicates) -> str:
 
 
 def _within(
-    pair: DomainPair, domain: str, pairs: Duplicates, labels: Rows | None, split: Split | None
+    pair: DomainPair,
+    domain: str,
+    pairs: Duplicates,
+    labels: npt.NDArray[np.float64] | None,
+    split: Split | None,
 ) -> Finding:
     if not len(pairs):
         return Finding("duplicates", domain, "ok", "none, flips and quarter turns included")
@@ -89,7 +103,7 @@ def _within(
         text += f"; {int(loose.sum())} not in one group, which another split may part"
         advice = "drop one of each, or give them one group"
         if samples.groups is None:
-            advice = "drop one of each" + _option(pair, f"{domain}_group", ", or give {}")
+            advice = "drop one of each" + option(pair, f"{domain}_group", ", or give {}")
     if split is not None:
         parts = _parts(split, samples.x.shape[0])
         apart = parts[pairs.first] != parts[pairs.second]
@@ -97,7 +111,8 @@ def _within(
             severity = "high"
             text += f"; {int(apart.sum())} across splits: {_described(pairs, apart)}"
     if labels is not None:
-        differ = labels[pairs.first] != labels[pairs.second]
+        gaps = np.abs(labels[pairs.first] - labels[pairs.second])
+        differ: npt.NDArray[np.bool_] = gaps.max(axis=1) >= 1
         if differ.any():
             severity = "high"
             text += f"; {int(differ.sum())} with different labels: {_described(pairs, differ)}"
@@ -127,7 +142,7 @@ def _across(
             text += (
                 f"; {counted(len(leaking), 'target test row')} in source training: {some(map(str, leaking))}"
             )
-    advice = "drop them from one domain" + _option(
+    advice = "drop them from one domain" + option(
         pair, "shared_groups", ", or give both groups and set {}=true"
     )
     return Finding("duplicates", "both", severity, f"{text}; {advice}", rows)

@@ -4,7 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from datk.interfaces import DomainPair
+
 Severity = Literal["high", "medium", "low", "ok"]
+SEVERITIES: tuple[Severity, ...] = ("ok", "low", "medium", "high")
+"""The mildest first."""
 
 SHOWN = 5
 """Rows that a message names."""
@@ -41,6 +45,11 @@ def some(items: Iterable[object]) -> str:
     """The first few of a list, for a message."""
     listed = [str(item) for item in items]
     return ", ".join(listed[:SHOWN]) + (", ..." if len(listed) > SHOWN else "")
+
+
+def option(pair: DomainPair, name: str, advice: str) -> str:
+    """Advice on an option, of a pair that has it."""
+    return advice.format(f"pair.{name}") if name in type(pair).Config.model_fields else ""
 
 
 def counted(number: int, singular: str, plural: str | None = None) -> str:

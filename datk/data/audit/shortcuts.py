@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -21,43 +22,70 @@ Table = npt.NDArray[np.float32]
 SAMPLE, TREES = 4000, 25
 """Rows that the small models are fitted to, and trees of each."""
 
-HIGH, MEDIUM = 0.8, 0.65
-"""AUC from which on a view that should say nothing of the class is a fault."""
-
 CERTAIN = 4.0
 """Standard errors that a result must lie above chance to be told."""
 
 
+@dataclass(frozen=True)
+class Limits:
+    """From where on a view that should say nothing of the label is a fault."""
+
+    score: str
+    chance: float
+    medium: float
+    bright: float
+    """Of the brightness, which may well be physics, from where on it is of severity medium."""
+    high: float
+
+
+AUC = Limits("AUC", chance=0.5, medium=0.65, bright=0.75, high=0.8)
+
+
 def check_shortcuts(pair: DomainPair, found: Survey, groups: Rows, seed: int) -> list[Finding]:
     """How well small models tell the source's classes from trivial views, cross-validated by object."""
-    rows = _sample(found.finite, seed, "source")
+    rows = sampled(found.finite, seed, "source")
     labels = pair.source_labels[rows]
-    views = {"brightness": found.statistics[rows]}
-    if len(pair.source.x.shape) == 4:
-        views = _edges(pair.source.x, rows) | views
     findings = []
-    for name, table in views.items():
+    for name, table in trivial_views(pair, found, rows).items():
         score = _score(table, labels, groups[rows], seed)
-        findings.append(_verdict(name, score))
+        findings.append(verdict(name, score, AUC, "the class", "both classes"))
     return findings
 
 
-def _verdict(name: str, score: tuple[float, float] | None) -> Finding:
+def trivial_views(pair: DomainPair, found: Survey, rows: Rows) -> dict[str, Table]:
+    """What should say little of the source's labels, [n, features] each: of images corners and border, and of
+    all rows the statistics of their values."""
+    views = {"brightness": found.statistics[rows]}
+    if len(pair.source.x.shape) == 4:
+        views = _edges(pair.source.x, rows) | views
+    return views
+
+
+def verdict(name: str, score: tuple[float, float] | None, limits: Limits, label: str, rows: str) -> Finding:
+    """Weigh what a view says.
+
+    Args:
+        score: how well it tells the label, and the standard error of that.
+        label: what it is that was told.
+        rows: which rows are to be made alike.
+    """
     check = f"shortcut: {name}"
     if score is None:
-        return Finding(check, "source", "ok", "too few rows or objects of a class to tell")
-    auc, error = score
-    text = f"AUC {auc:.2f} ± {error:.2f} for the class (chance 0.50)"
-    if auc <= MEDIUM:
+        few = "rows or objects of a class" if limits is AUC else "rows or objects"
+        return Finding(check, "source", "ok", f"too few {few} to tell")
+    value, error = score
+    text = f"{limits.score} {value:.2f} ± {error:.2f} for {label} (chance {limits.chance:.2f})"
+    if value <= limits.medium:
         return Finding(check, "source", "ok", text)
-    if auc - CERTAIN * error <= 0.5:
+    if value - CERTAIN * error <= limits.chance:
         return Finding(check, "source", "low", f"{text} from so few objects that it may be chance")
-    severity: Severity = "high" if auc > HIGH else "medium"
+    severity: Severity = "high" if value > limits.high else "medium"
     if name == "brightness":
-        severity = "medium" if auc > 0.75 else "low"
-        advice = "see whether this is physics or how the classes were selected or scaled"
+        severity = "medium" if value > limits.bright else "low"
+        selected = "the classes were" if limits is AUC else "rows were"
+        advice = f"see whether this is physics or how {selected} selected or scaled"
         return Finding(check, "source", severity, f"{text} from the statistics of single rows; {advice}")
-    advice = "crop or fill both classes alike, for instance without constant corners"
+    advice = f"crop or fill {rows} alike, for instance without constant corners"
     return Finding(check, "source", severity, f"{text} from the {name} alone; {advice}")
 
 
@@ -80,7 +108,7 @@ def check_domains(surveys: Mapping[str, Survey], seed: int) -> list[Finding]:
     """How well the statistics of single rows tell the domains apart once each is standardised."""
     tables = []
     for domain, found in surveys.items():
-        table = found.statistics[_sample(found.finite, seed, domain)]
+        table = found.statistics[sampled(found.finite, seed, domain)]
         tables.append((table - table.mean(axis=0)) / np.maximum(table.std(axis=0), 1e-12))
     domains = np.repeat([0, 1], [len(table) for table in tables])
     score = _score(np.concatenate(tables), domains, np.arange(len(domains)), seed)
@@ -90,7 +118,8 @@ def check_domains(surveys: Mapping[str, Survey], seed: int) -> list[Finding]:
     return [Finding("domain shift", "both", "ok", text)]
 
 
-def _sample(finite: npt.NDArray[np.bool_], seed: int, domain: str) -> Rows:
+def sampled(finite: npt.NDArray[np.bool_], seed: int, domain: str) -> Rows:
+    """Finite rows, all or as many as small models are fitted to, in increasing order."""
     rows = np.flatnonzero(finite)
     if len(rows) > SAMPLE:
         rows = numpy_generator(seed, "audit", domain).choice(rows, SAMPLE, replace=False)
