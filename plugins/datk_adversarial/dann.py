@@ -37,8 +37,8 @@ class DANN(AlignmentLoss):
 
     The classifier learns to tell the domains apart; on the way back into the backbone its gradient is
     reversed, times a coefficient. With default options it is the adversarial term of DeepMerge II, whose
-    coefficient is 1 from the start. `weight` and `ramp` act on classifier and backbone alike, the
-    coefficient on the backbone only.
+    coefficient is 1 from the start. `weight` and `ramp` act on what reaches the backbone, as the coefficient
+    does; the classifier always learns from the whole loss.
 
     Reference: Ganin et al. 2016, JMLR 17, 59; Ciprijanovic et al. 2021, "DeepMerge II", MNRAS 506, 677.
     """
