@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from datk.interfaces import Outputs, Selector
+from datk.interfaces import Outputs, PluginError, Selector
 
 
 class Oracle(Selector):
@@ -15,12 +15,17 @@ class Oracle(Selector):
     """
 
     needs_target: ClassVar = True
-    answers: Tensor
-    """Encoded labels of the target's validation rows, which `datk.runs` hands over."""
+    answers: Tensor | None = None
+    """Encoded labels of the target's validation rows, which `datk.runs` hands over to this very class."""
 
     def score(self, source: Outputs, target: Outputs) -> float:
         """The first metric of the task on the target's validation rows; minus their loss where that metric is
-        not defined, as R² of labels that are all the same."""
+        not defined, as R² of labels that are all the same. Raises `PluginError` for a selector that is built
+        on this one: it is given no labels."""
+        if self.answers is None:
+            raise PluginError(
+                f"selector {type(self).__name__} is given no target labels; only train.select=oracle is"
+            )
         first = next(iter(self.task.metrics.values()))
         value = self.task.headline(target.logits, self.answers)
         if value is None:

@@ -178,7 +178,9 @@ class Run:
         self.objective.set_up(config.seed)
         self.objective.place(device, config.train.memory_format)
         self.selector = experiment.select.cls(experiment.select.config, task)
-        if type(self.selector) is Oracle:
+        self.informed = type(self.selector) is Oracle  # not one that is built on it
+        """Whether the selector was given target labels."""
+        if isinstance(self.selector, Oracle) and self.informed:
             inform(self.selector, data)
 
         processes.demand_same(f"{config.model_dump(mode='json')} {data.checksum}", "configuration and data")
@@ -232,8 +234,7 @@ class Run:
         self.hooks.notify("evaluated", folder=self.folder.path, metrics=metrics)
         if not metrics["target"]:
             self._note("the target has no labels: nothing on the target could be scored")
-        informed = type(self.selector) is Oracle
-        if informed:
+        if self.informed:
             self._note("the epoch was chosen with target labels (oracle): an upper bound, not a method")
         experiment, config = self.experiment, self.experiment.config
         result = self.folder.finish(
@@ -247,7 +248,7 @@ class Run:
                 seed=config.seed,
                 split=self.data.splits.rule,
                 selected_by=experiment.select.label,
-                uses_target_labels=informed,
+                uses_target_labels=self.informed,
                 epochs=fit.epochs,
                 selected_epoch=fit.selected_epoch,
                 seconds=round(fit.seconds, 3),

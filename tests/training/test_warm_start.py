@@ -1,19 +1,15 @@
 """Starting from the weights of another run."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
 import datk
 from datk.base.errors import ConfigError, RunError
-from datk.config.resolve import resolve
 from datk.interfaces import PairInfo
-from datk.runs.folder import RunFolder
-from datk.training.objective import Objective
+from datk.training.checkpoints import Checkpoints
 from datk.training.warm_start import initialize, load_initial
-
-TOYS = f"{Path(__file__).with_name('toys.py')}:"
+from tests import build
+from tests.toys import TOYS
 
 
 @pytest.fixture(scope="module")
@@ -41,17 +37,16 @@ def run(folder, pair=None, align="mmd", reg=(), backbone="mlp", train=None, **ar
 
 def objective(**changes):
     config = {
-        "pair": TOYS + "Toy",
         "backbone": {"name": "mlp", "hidden": [8, 4]},
         "align": {"dann": {"hidden": [4]}},
         "reg": ["fisher", "entropy"],
         **changes,
     }
-    return Objective(resolve(config=config), PairInfo((6,), ("a", "b")), 10, 10, seed=9)
+    return build.objective(build.experiment(**config, seed=9), PairInfo((6,), ("a", "b")), 10, 10)
 
 
 def test_weights_of_the_backbone_and_of_terms_of_the_same_name_are_taken_over(earlier):
-    model, saved = objective(), RunFolder(earlier).load_selected()
+    model, saved = objective(), Checkpoints(earlier).load_selected()
     initialize(model, load_initial(earlier))
     state = model.state_dict()
     ours = {
@@ -76,7 +71,7 @@ def test_terms_that_only_one_run_has_keep_their_own_weights(earlier):
 def test_a_run_starts_from_the_weights(earlier, tmp_path):
     """With a learning rate of nothing they stay what they were."""
     result = run(tmp_path / "run", reg=["fisher"], init=earlier, train={"train.lr": 1e-30})
-    before, after = RunFolder(earlier).load_selected(), RunFolder(tmp_path / "run").load_selected()
+    before, after = Checkpoints(earlier).load_selected(), Checkpoints(tmp_path / "run").load_selected()
     for name, tensor in after.items():
         if "standardizers" not in name:
             torch.testing.assert_close(tensor, before[name], rtol=0, atol=1e-20)
@@ -87,8 +82,8 @@ def test_a_run_starts_from_the_weights(earlier, tmp_path):
 def test_standardisation_is_fresh_or_inherited(normalization, earlier, tmp_path):
     run(tmp_path / "own", pair={"shift": 9.0})
     run(tmp_path / "run", pair={"shift": 9.0}, init=earlier, train={"init_normalization": normalization})
-    expected = RunFolder(tmp_path / "own" if normalization == "fresh" else earlier).load_selected()
-    found = RunFolder(tmp_path / "run").load_selected()
+    expected = Checkpoints(tmp_path / "own" if normalization == "fresh" else earlier).load_selected()
+    found = Checkpoints(tmp_path / "run").load_selected()
     for name in ("source.mean", "source.std", "target.mean", "target.std"):
         assert torch.equal(found[f"standardizers.{name}"], expected[f"standardizers.{name}"])
 
