@@ -35,13 +35,14 @@ def views() -> Callable[..., tuple[SourceView, TargetView]]:
     ) -> tuple[SourceView, TargetView]:
         generator = torch.Generator().manual_seed(0)
 
-        def common(features: Tensor, logits: Tensor | None) -> dict[str, Any]:
+        def common(features: Tensor, logits: Tensor | None, domain: int) -> dict[str, Any]:
             rows = len(features)
             if logits is None:
                 logits = torch.randn(rows, classes, generator=generator)
             return {
                 "x": features,
                 "index": torch.arange(rows),
+                "domain": torch.full((rows,), domain),
                 "features": features,
                 "logits": logits,
                 "layers": {"features": features},
@@ -50,8 +51,8 @@ def views() -> Callable[..., tuple[SourceView, TargetView]]:
         if labels is None:
             labels = torch.randint(classes, (len(source),), generator=generator)
         return (
-            SourceView(**common(source, source_logits), labels=labels),
-            TargetView(**common(target, target_logits)),
+            SourceView(**common(source, source_logits, 0), labels=labels),
+            TargetView(**common(target, target_logits, 1)),
         )
 
     return make
