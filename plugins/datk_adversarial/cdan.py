@@ -39,8 +39,7 @@ def entropy_weights(logits: Tensor) -> Tensor:
 
 
 class CDAN(AlignmentLoss):
-    """Conditional adversarial alignment (CDAN): features and predictions that a domain classifier cannot
-    tell apart.
+    """CDAN: features and predictions, taken together, that a domain classifier cannot tell apart.
 
     As DANN, but the domain classifier sees the product of the features with the predicted probabilities, so
     that classes are aligned with classes. With `entropy = true`, which the paper calls CDAN+E, rows with

@@ -20,8 +20,7 @@ def adaptive_blur(source: Tensor, target: Tensor, share: float) -> Tensor:
 
 
 class SIDDA(AlignmentLoss):
-    """SIDDA: Sinkhorn divergence of the features, weighed against the classification by learned
-    uncertainties.
+    """SIDDA: Sinkhorn divergence of the features, weighed against classification by learned uncertainties.
 
     The loss is CE / (2 eta_1^2) + S / (2 eta_2^2) + ln(eta_1 eta_2), with the debiased Sinkhorn divergence S
     whose blur is a share of the features' diameter. Both eta start at 1 and are learned with the network,

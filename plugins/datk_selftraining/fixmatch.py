@@ -9,8 +9,7 @@ from datk_selftraining.consistency import confident_cross_entropy
 
 
 class FixMatch(AlignmentLoss):
-    """FixMatch: predictions on strongly changed target rows follow the confident ones on the rows as they
-    are.
+    """FixMatch: predictions on strongly changed target rows follow confident ones on the plain rows.
 
     The weak view is the batch itself, with `train.augment` if that is set; the strong one is made anew in
     every step (`datk.nn.strong_view`). A row whose prediction is below the threshold counts as 0. As the

@@ -26,8 +26,7 @@ def class_confusion(logits: Tensor, temperature: float) -> Tensor:
 
 
 class MCC(AlignmentLoss):
-    """Minimum class confusion (MCC): a batch's predictions on the target should not confuse classes with
-    each other.
+    """Minimum class confusion (MCC): predictions on the target should not mix classes up.
 
     Needs no domain classifier and no source rows: what is small is the correlation between the probabilities
     of different classes, counted over the batch with confident rows first. A batch should hold several rows
