@@ -243,9 +243,7 @@ class Planning(AlignmentLoss):
     """Batches of one class of the source at a time; or plans that cannot be."""
 
     class Config(TermConfig):
-        plan: Literal[
-            "classes", "none", "one", "flat", "short", "empty", "fractions", "beyond", "negative"
-        ] = "classes"
+        plan: str = "classes"
 
     asked: ClassVar[list] = []
     batches: ClassVar[list] = []
