@@ -41,9 +41,17 @@ def show_component(plugin: Plugin, docstring: str, options: "Sequence[Option]") 
     for option in options:
         table.add_row(option.name, option.type, option.default, option.meaning)
     console.print(table)
+    console.print(f"  set an option with --set {_setting(plugin, options[0].name)}")
+
+
+def _setting(plugin: Plugin, option: str) -> str:
+    """What `--set` takes for an option of a component."""
+    if plugin.kind in ("task", "selector"):
+        section = "task" if plugin.kind == "task" else "train.select"
+        return f"'{section}={{name = \"{plugin.reference}\", {option} = value}}'"
     section = {"alignment": "align", "regularizer": "reg"}.get(plugin.kind, plugin.kind)
     prefix = f"{section}.{plugin.label}" if section in ("align", "reg") else section
-    console.print(f"  set an option with --set {prefix}.{options[0].name}=value")
+    return f"{prefix}.{option}=value"
 
 
 def show_file(plugin: Plugin) -> None:
