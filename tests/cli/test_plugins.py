@@ -92,7 +92,7 @@ def test_check_of_several_checks_those_that_it_can(datk, dists):
     assert outcome.code == 2
     for heading in ("alignment none (datk)", "alignment gap (good-dist)", "alignment Faulty"):
         assert heading in outcome.out
-    assert outcome.out.count("ok    has a docstring") == 2
+    assert outcome.out.count("ok    has a docstring") == 3
     faults = outcome.err.splitlines()
     assert all(fault.startswith("error: ") for fault in faults)
     for fault, telling in zip(
