@@ -67,7 +67,7 @@ def sole_terms(terms: Mapping[str, LossTerm]) -> dict[str, str]:
 
 
 def one_number(value: Any, giver: str) -> Tensor:
-    """A term's value. Raises `PluginError` if it is no 0-d tensor."""
+    """What a term gives as its value, or to be logged. Raises `PluginError` if it is no 0-d tensor."""
     if isinstance(value, Tensor) and value.ndim == 0:
         return value
     given = f"shape {list(value.shape)}" if isinstance(value, Tensor) else f"{value!r}"

@@ -73,6 +73,7 @@ class Objective(nn.Module):
             backbone = build(experiment.backbone, pair)
             assert isinstance(backbone, Backbone)
             self.backbone = backbone
+            self._passing = (_Pass(backbone),)  # in a tuple, or it would be a part of the model
             shapes = _layer_shapes(experiment.backbone.label, backbone, pair)
             model = ModelInfo(
                 pair.classes, shapes, source_size, target_size, pair.shape, pair.outputs, pair.domains
@@ -200,7 +201,9 @@ class Objective(nn.Module):
                 step = step._replace(network=self.network)
                 if isinstance(value, tuple):
                     value, extra = value
-                    logged |= {f"{label}.{name}": number.detach() for name, number in extra.items()}
+                    for name, number in extra.items():
+                        key = f"{label}.{name}"
+                        logged[key] = one_number(number, f"'{key}', which is to be logged,").detach()
                 value = one_number(value, f"loss term '{label}'")
                 terms[label] = value if pulls_apart else pull * value
         return terms, logged
@@ -213,17 +216,16 @@ class Objective(nn.Module):
         """
         if domain is None:
             domain = x.new_full((len(x),), self.target_domain, dtype=torch.int64)
-        passing = _Pass(self.backbone)
+        (passing,) = self._passing
         copies = {name: buffer.clone() for name, buffer in passing.named_buffers()}
         with self._autocast(x.device):
             passed = functional_call(passing, copies, (x, domain))
         return _scaled(_float32(passed), pull)
 
     def _pass(self, x: Tensor, domain: Tensor) -> Passed:
+        (passing,) = self._passing
         with self._autocast(x.device):
-            layers = self.backbone.layers_of(x, domain)
-            logits = self.backbone.head(layers["features"])
-        return _float32(Passed(layers, logits))
+            return _float32(passing(x, domain))
 
     def _autocast(self, device: torch.device) -> torch.autocast:
         return torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32)

@@ -329,3 +329,15 @@ def test_a_term_may_leave_the_plan_to_chance():
         is None
     )
     assert objective().plan(torch.arange(30) % 2, 4, 3, generator) is None
+
+
+@pytest.mark.parametrize("number", [0.5, torch.ones(2)])
+def test_what_is_to_be_logged_is_one_number(number, monkeypatch):
+    logging = plugins.load(plugins.resolve("regularizer", METHODS + "Logging"))
+    monkeypatch.setattr(
+        logging, "forward", lambda self, *views: (views[0].features.mean(), {"share": number})
+    )
+    with pytest.raises(
+        PluginError, match=r"'Logging\.share', which is to be logged, gives .*, not one"
+    ):
+        losses(objective(reg=[METHODS + "Logging"]))

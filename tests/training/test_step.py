@@ -1,24 +1,24 @@
 """A step: whatever makes it faster leaves its numbers as they were."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from datk.base.rng import seed_defaults
-from datk.config.resolve import resolve
 from datk.interfaces import PairInfo, SourceBatch, TargetBatch
-from datk.training.objective import Objective
-from datk.training.step import Update
+from datk.training.step import Optimization, train_step
+from tests import build
+from tests.toy_methods import METHODS as TOY_METHODS
+from tests.toys import TOYS
 
-TOYS = f"{Path(__file__).with_name('toys.py')}:"
 METHODS = {
     "none": ("none", []),
     "mmd": ("mmd", ["fisher", "entropy"]),
     "coral": ("coral,mmd", []),
     "dann": ("dann", ["fisher"]),
     "phases": (TOYS + "Discrepancy", ["entropy"]),
+    "in turn": (TOY_METHODS + "InTurn", []),
+    "network": ("mmd", [TOY_METHODS + "Consistency"]),
 }
 STEPS = 20
 HAS_CUDA = torch.cuda.is_available()
@@ -32,7 +32,8 @@ def batches(steps, device="cpu"):
         x[1] += 0.3
         labels, index = torch.arange(16, device=device) % 2, torch.arange(16, device=device)
         x[0] += labels[:, None, None, None]
-        yield SourceBatch(x[0], labels, index), TargetBatch(x[1], index)
+        zeros = torch.zeros_like(index)
+        yield SourceBatch(x[0], labels, index, zeros), TargetBatch(x[1], index, zeros + 1)
 
 
 def losses(method, steps=STEPS, device="cpu", backbone="deepmerge", note=lambda text: None, **train):
@@ -43,15 +44,17 @@ def losses(method, steps=STEPS, device="cpu", backbone="deepmerge", note=lambda 
     """
     align, reg = METHODS[method]
     train = {"eps": 1e-3, "lr": 3e-3, "schedule": "constant", **train}
-    config = {"pair": TOYS + "Toy", "backbone": backbone, "align": align, "reg": reg, "train": train}
-    chosen = resolve(config=config)
-    objective = Objective(chosen, PairInfo((3, 16, 16), ("a", "b")), 100, 100, seed=0)
+    chosen = build.experiment(backbone=backbone, align=align, reg=reg, train=train)
+    objective = build.objective(chosen, PairInfo((3, 16, 16), ("a", "b")))
     objective.place(torch.device(device), chosen.config.train.memory_format)
-    objective.train()
-    update = Update(objective, chosen.config.train, steps_per_epoch=steps, note=note)
+    run = Optimization(objective, chosen.config.train, steps_per_epoch=steps, note=note)
+    trace = []
     with torch.random.fork_rng():
         seed_defaults(torch.device(device), 0, "train")
-        trace = [update(step, *both) for step, both in enumerate(batches(steps, device))]
+        for step, both in enumerate(batches(steps, device)):
+            if step == 0 and chosen.config.train.compile != "none":
+                run.compile(*both)
+            trace.append(train_step(run, step, *both))
     return torch.stack([torch.cat([phase.values for phase in step]) for step in trace]).cpu()
 
 
@@ -92,10 +95,10 @@ def test_lower_precision_changes_losses_by_little(method, precision, tolerance):
 
 def test_the_loss_is_scaled_in_float16_only():
     for precision, scaled in (("float32", False), ("bfloat16", False), ("float16", True)):
-        chosen = resolve(config={"pair": TOYS + "Toy", "backbone": "mlp", "train": {"precision": precision}})
-        objective = Objective(chosen, PairInfo((6,), ("a", "b")), 10, 10, seed=0)
-        update = Update(objective, chosen.config.train, steps_per_epoch=1)
-        assert (update.state()["scaler"] != {}) == scaled
+        chosen = build.experiment(train={"precision": precision})
+        objective = build.objective(chosen, PairInfo((6,), ("a", "b")))
+        run = Optimization(objective, chosen.config.train, steps_per_epoch=1)
+        assert (run.state()["scaler"] != {}) == scaled
 
 
 class NothingIsRead(TorchDispatchMode):
@@ -137,9 +140,9 @@ def through_autograd_only(monkeypatch):
 def test_every_phase_is_compiled_as_one_graph_with_the_same_losses(method, monkeypatch):
     graphs = through_autograd_only(monkeypatch)
     notes = []
-    found = losses(method, compile=True, note=notes.append)
+    found = losses(method, compile="default", note=notes.append)
     assert notes == []
-    assert len(graphs) == (3 if method == "phases" else 1)
+    assert len(graphs) == {"phases": 3, "in turn": 2}.get(method, 1)
     close(found, losses(method), 1e-4)
 
 
@@ -161,13 +164,14 @@ def test_a_compiler_that_fails_is_done_without(where, method, monkeypatch):
         def call(*batch):
             if where == "forward":
                 raise RuntimeError("no compiler found")
-            return {name: Fails.apply(value) for name, value in model(*batch).items()}
+            terms, logged = model(*batch)
+            return {name: Fails.apply(value) for name, value in terms.items()}, logged
 
         return call
 
     monkeypatch.setattr(torch, "compile", compiled)
     notes = []
-    found = losses(method, compile=True, note=notes.append)
+    found = losses(method, compile="default", note=notes.append)
     assert notes == ["train.compile failed (no compiler found); training goes on without"]
     assert torch.equal(found, losses(method))
 
@@ -189,16 +193,16 @@ def test_a_gpu_gives_the_losses_of_the_cpu(method):
 @pytest.mark.gpu
 @needs_cuda
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("train", [{"graphs": True}, {"compile": True}, {"graphs": True, "compile": True}])
-def test_graphs_and_compilation_give_the_losses_of_plain_steps(method, train):
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+def test_compilation_gives_the_losses_of_plain_steps(method, mode):
     notes = []
-    found = losses(method, device="cuda", note=notes.append, **train)
+    found = losses(method, device="cuda", note=notes.append, compile=mode)
     assert notes == []
     close(found, losses(method, device="cuda"), 1e-3)
 
 
 @pytest.mark.gpu
 @needs_cuda
-def test_graphs_replay_float16_with_its_scale():
-    found = losses("mmd", device="cuda", graphs=True, precision="float16")
+def test_compiled_float16_keeps_its_scale():
+    found = losses("mmd", device="cuda", compile="reduce-overhead", precision="float16")
     close(found, losses("mmd", device="cuda", precision="float16"), 1e-2)
