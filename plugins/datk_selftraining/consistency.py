@@ -10,11 +10,13 @@ def entropy_of_rows(logits: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum(dim=1)
 
 
-def confident_cross_entropy(logits: Tensor, teaching: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of logits [B, K] to the classes that `teaching` [B, K], without gradient, predicts with a
-    probability of at least `threshold`; other rows count as 0, and all are averaged over (Sohn et al. 2020,
-    equation 4). Also the share of the rows that are confident; 0-d both."""
-    confidence, classes = teaching.detach().softmax(dim=1).max(dim=1)
+def confident_cross_entropy(
+    logits: Tensor, teaching: Tensor, threshold: Tensor | float
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of logits [B, K] to the classes that probabilities `teaching` [B, K] without gradient put
+    at least `threshold` on; other rows count as 0, and all are averaged over (Sohn et al. 2020, equation 4).
+    Also the share of the rows that are confident; 0-d both."""
+    confidence, classes = teaching.max(dim=1)
     confident = (confidence >= threshold).to(logits.dtype)
     losses = cross_entropy(logits, classes, reduction="none")
     return (confident * losses).mean(), confident.mean()

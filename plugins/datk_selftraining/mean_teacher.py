@@ -71,8 +71,7 @@ class MeanTeacher(AlignmentLoss):
     def after_step(self, backbone: Backbone) -> None:
         """Let the teacher follow."""
         self.steps += 1
-        follows = (1 - self.config.decay) * torch.ones_like(self.steps)
-        follows = torch.maximum(follows, 1 / (1 + self.steps))
+        follows = (1 / (1 + self.steps)).clamp_min(1 - self.config.decay)
         for mine, theirs in zip(self.teacher.parameters(), backbone.parameters(), strict=True):
             mine.lerp_(theirs, follows)
         for kept, current in zip(self.teacher.buffers(), backbone.buffers(), strict=True):

@@ -19,31 +19,30 @@ from datk.interfaces import (
 from datk_selftraining.consistency import entropy_of_rows
 
 
-def information_maximization(logits: Tensor) -> Tensor:
-    """Mean entropy of the rows' predictions minus the entropy of their mean, of logits [B, K]; 0-d, in nats,
-    from -ln K (certain and diverse) to 0 (Liang et al. 2020, equation 3)."""
+def diversity(logits: Tensor) -> Tensor:
+    """Entropy, in nats, of the mean prediction of logits [B, K]; 0-d, from 0 to ln K (Liang et al. 2020,
+    equation 3)."""
     mean = logits.softmax(dim=1).mean(dim=0)
-    diversity = -(mean * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()).sum()
-    return entropy_of_rows(logits).mean() - diversity
+    return -(mean * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()).sum()
 
 
 def centroid_labels(features: Tensor, logits: Tensor, rounds: int = 2) -> Tensor:
     """Classes [N] of features [N, D] by the nearest centroid in angle (Liang et al. 2020, equations 4 to 6).
 
     Features get a 1 appended and are scaled to length 1. The first centroids weigh them by the predictions of
-    logits [N, K], those of each further round by the classes of the round before. A class without rows has no
-    centroid, and no row is given to it.
+    logits [N, K], those of each further round by the classes of the round before. A class that no row is
+    predicted as, or none was given in the round before, has no centroid and gets no row.
     """
     points = normalize(torch.cat([features, features.new_ones(len(features), 1)], dim=1))
-    weights = logits.softmax(dim=1)
-    # A class that nothing is predicted as would be nearest to nothing but get a direction by chance.
-    predicted = torch.nn.functional.one_hot(logits.argmax(dim=1), logits.shape[1]).sum(dim=0) > 0
+    numbers = torch.arange(logits.shape[1], device=logits.device)
+    weights, classes = logits.softmax(dim=1), logits.argmax(dim=1)
+    members = classes[:, None] == numbers
     for _ in range(rounds):
-        centroids = normalize(weights.mT @ points / weights.sum(dim=0).clamp_min(1e-8)[:, None])
-        nearness = (points @ centroids.mT).masked_fill(~predicted, -2.0)
+        centroids = normalize(weights.mT @ points)  # of sums as of means: only the angle counts
+        nearness = (points @ centroids.mT).masked_fill(~members.any(dim=0), -torch.inf)
         classes = nearness.argmax(dim=1)
-        weights = torch.nn.functional.one_hot(classes, logits.shape[1]).to(points.dtype)
-        predicted = predicted & (weights.sum(dim=0) > 0)
+        members = classes[:, None] == numbers
+        weights = members.to(points.dtype)
     return classes
 
 
@@ -80,7 +79,10 @@ class SHOT(AlignmentLoss):
 
     def __init__(self, config: Config, model: ModelInfo) -> None:
         super().__init__(config, model)
-        self.register_buffer("labels", torch.zeros(model.target_size, dtype=torch.int64))
+        # Found anew before every epoch, so that nothing is lost by not saving them; and a model that is saved
+        # must not depend on how many rows it was trained on.
+        unknown = torch.zeros(model.target_size, dtype=torch.int64)
+        self.register_buffer("labels", unknown, persistent=False)
 
     def on_epoch_start(self, backbone: Backbone, rows: EpochRows) -> None:
         """Find the pseudo-labels of all training rows of the target."""
@@ -92,9 +94,8 @@ class SHOT(AlignmentLoss):
         """Information maximisation and the cross-entropy to the pseudo-labels; logs how many of those agree
         with the predictions."""
         labels = self.labels[target.index]
-        certainty = entropy_of_rows(target.logits).mean()
-        diversity = certainty - information_maximization(target.logits)
+        certain, diverse = entropy_of_rows(target.logits).mean(), diversity(target.logits)
         learned = cross_entropy(target.logits, labels)
-        value = certainty - self.config.diversity * diversity + self.config.pseudo_labels * learned
+        value = certain - self.config.diversity * diverse + self.config.pseudo_labels * learned
         agreement = (target.logits.argmax(dim=1) == labels).float().mean()
-        return value, {"entropy": certainty, "diversity": diversity, "agreement": agreement}
+        return value, {"entropy": certain, "diversity": diverse, "agreement": agreement}
