@@ -50,7 +50,7 @@ def test_gain_offset_noise_and_holes():
     np.testing.assert_allclose(found[1, 0], np.exp(log_gain[1, 0].item()) * x[1, 0] + offset[1, 0])
 
     drawn = torch.randn_like(x)
-    found = add_noise(x, torch.tensor([[0.0], [1.0], [2.0]]), drawn)
+    found = add_noise(x, torch.tensor([0.0, 1.0, 2.0]), drawn)
     assert torch.equal(found[0], x[0])
     torch.testing.assert_close(found[2], x[2] + 2 * drawn[2])
 
@@ -98,3 +98,19 @@ def test_the_gradient_passes():
 def test_what_cannot_be_viewed(x, strength):
     with pytest.raises(ValueError, match="strong view|strength"):
         strong_view(x, strength)
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 16, 16), (4, 12)])
+def test_views_compile_as_one_graph(shape):
+    x = torch.randn(shape)
+    compiled = torch.compile(strong_view, fullgraph=True, backend="aot_eager")
+    torch.manual_seed(0)
+    found = compiled(x, 1.0, True)
+    torch.manual_seed(0)
+    torch.testing.assert_close(found, strong_view(x, 1.0, True))
+
+
+def test_nothing_leaves_the_device():
+    """Tensors without values, of which nothing can be read."""
+    for x in (torch.empty(4, 3, 16, 16, device="meta"), torch.empty(4, 12, device="meta")):
+        assert strong_view(x, 1.0, True).shape == x.shape
