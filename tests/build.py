@@ -1,13 +1,49 @@
-"""What a run is made of, a piece at a time."""
+"""Runs for tests, whole or a piece at a time."""
 
+import pytest
 import torch
 
+import datk
 from datk.config.resolve import resolve
 from datk.data.dataset import prepare
+from datk.training.checkpoints import Checkpoints
+from datk.training.loop import Trainer
 from datk.training.objective import Objective
+from datk.training.report import Reporters
 from tests.toys import TOYS
 
 CPU = torch.device("cpu")
+
+
+def run(out, align="none", reg=(), backbone="mlp", epochs=2, pair=None, init=None, resume=False, **train):
+    """A short run on the toy pair, with options of the pair and of training."""
+    return datk.run(
+        pair={"name": TOYS + "Toy", **(pair or {})},
+        backbone=backbone,
+        align=align,
+        reg=reg if isinstance(reg, dict) else list(reg),
+        epochs=epochs,
+        init=init,
+        out=out,
+        resume=resume,
+        device="cpu",
+        set={"train.batch_size": 16, **{f"train.{key}": value for key, value in train.items()}},
+    )
+
+
+def run_in_two(out, epoch, *arguments, **options):
+    """The same, interrupted as by Ctrl-C at the end of an epoch, which is lost, and resumed."""
+
+    def stopped(self, record, original=Checkpoints.append_metrics):
+        original(self, record)
+        if record["kind"] == "epoch" and record["epoch"] == epoch:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoints, "append_metrics", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run(out, *arguments, **options)
+    return run(out, *arguments, **options, resume=True)
 
 
 def experiment(**config):
@@ -30,3 +66,27 @@ def objective(chosen, info, source_size=100, target_size=100):
     model = Objective(chosen, task_of(chosen), info, source_size, target_size)
     model.set_up(chosen.config.seed)
     return model
+
+
+def trainer(out, align="none", reg=(), backbone="mlp", pair=None, reporters=(), **train):
+    """What trains such a run; its files lie in `out`."""
+    chosen = experiment(
+        pair={"name": TOYS + "Toy", **(pair or {})},
+        align=align,
+        reg=reg if isinstance(reg, dict) else list(reg),
+        backbone=backbone,
+        train={"batch_size": 16, **train},
+    )
+    data = dataset(chosen)
+    model = objective(chosen, data.info, data.training.source_size, data.training.target_size)
+    (out / "checkpoints").mkdir(parents=True)
+    return Trainer(
+        model,
+        data.standardizers,
+        data.training,
+        chosen.select.cls(chosen.select.config, model.task),
+        chosen.config.train,
+        chosen.config.seed,
+        Checkpoints(out),
+        Reporters(list(reporters)),
+    )

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,59 +12,19 @@ import datk
 from datk.base.errors import PluginError, RunError
 from datk.base.rng import reproducible
 from datk.config import plugins
-from datk.config.resolve import resolve
-from datk.data.dataset import prepare
 from datk.interfaces import PairInfo
-from datk.runs import session
-from datk.runs.folder import RunFolder
-from datk.training.loop import Trainer
-from datk.training.objective import Objective
-from datk.training.report import Reporter, Reporters
+from datk.runs import run as runs
+from datk.training.checkpoints import Checkpoints
+from datk.training.report import Reporter
 from datk.training.schedules import schedule
-
-TOYS = f"{Path(__file__).with_name('toys.py')}:"
-CPU = torch.device("cpu")
-
-
-def trainer(tmp_path, align="none", reg=(), reporters=(), backbone="mlp", pair=None, **train):
-    config = {
-        "pair": {"name": TOYS + "Toy", **(pair or {})},
-        "backbone": backbone,
-        "align": align,
-        "reg": list(reg) if not isinstance(reg, dict) else reg,
-        "train": {"batch_size": 16, **train},
-    }
-    chosen = resolve(config=config)
-    pair = chosen.pair.cls(chosen.pair.config)
-    data = prepare(pair, chosen.config.data, chosen.config.train, 0, CPU)
-    model = Objective(chosen, data.info, data.training.source_size, data.training.target_size, 0)
-    folder = RunFolder(tmp_path)
-    folder.open({})
-    return Trainer(
-        model, data.standardizers, data.training, chosen.config.train, 0, folder, Reporters(list(reporters))
-    )
-
-
-def run(tmp_path, align="none", reg=None, name="run", epochs=2, backbone="mlp", pair=None, **train):
-    return datk.run(
-        pair={"name": TOYS + "Toy", **(pair or {})},
-        backbone=backbone,
-        align=align,
-        reg=reg,
-        epochs=epochs,
-        out=tmp_path / name,
-        device="cpu",
-        set={"train.batch_size": 16, **{f"train.{key}": value for key, value in train.items()}},
-    )
+from tests import build
+from tests.build import run, trainer
+from tests.curves import lines
+from tests.toys import TOYS
 
 
 def toy(name):
     return plugins.load(plugins.resolve("alignment", TOYS + name))
-
-
-def lines(tmp_path, kind, name="run"):
-    records = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
-    return [record for record in records if record["kind"] == kind]
 
 
 # --- phases and parameters -----------------------------------------------------------------------------
@@ -73,13 +32,13 @@ def lines(tmp_path, kind, name="run"):
 
 def test_each_phase_updates_its_own_parameters_only(tmp_path):
     """Parameters are compared around every step of the optimiser."""
-    training = trainer(tmp_path, TOYS + "Discrepancy", ["fisher"], epochs=1, weight_decay=0.1)
+    training = trainer(tmp_path / "run", TOYS + "Discrepancy", ["fisher"], epochs=1, weight_decay=0.1)
     owner = {}
     for kind, group in training.objective.groups():
         owner |= {id(parameter): kind for parameter in group.params}
     owner |= {id(parameter): "fisher" for parameter in training.objective.losses["fisher"].parameters()}
     changed = []
-    step = training.update.optimizer.step
+    step = training.optimization.optimizer.step
 
     def watched():
         before = {id(p): p.detach().clone() for p in training.objective.parameters()}
@@ -87,15 +46,15 @@ def test_each_phase_updates_its_own_parameters_only(tmp_path):
         after = {id(p): p for p in training.objective.parameters()}
         changed.append({owner[key] for key in before if not torch.equal(before[key], after[key])})
 
-    training.update.optimizer.step = watched
+    training.optimization.optimizer.step = watched
     training.fit()
     once = [{"trunk", "head", "terms", "fisher"}, {"head", "terms"}, {"trunk"}, {"trunk"}]
-    assert changed == once * training.data.steps
+    assert changed == once * training.steps_per_epoch
 
 
 def test_each_phase_has_its_own_log_lines(tmp_path):
-    run(tmp_path, TOYS + "Discrepancy", ["entropy"], epochs=1, log_every=100)
-    records = lines(tmp_path, "step")
+    run(tmp_path / "run", TOYS + "Discrepancy", ["entropy"], epochs=1, log_every=100)
+    records = lines(tmp_path / "run", "step")
     assert {record["phase"]: set(record["terms"]) for record in records} == {
         "all": {"classification", "Discrepancy", "entropy"},
         "heads": {"classification", "Discrepancy"},
@@ -107,20 +66,20 @@ def test_each_phase_has_its_own_log_lines(tmp_path):
 
 def test_a_phase_that_updates_nothing_is_refused(tmp_path):
     with pytest.raises(PluginError, match=r"phase 'terms' updates terms: no parameters"):
-        run(tmp_path, TOYS + "EmptyPhase")
+        run(tmp_path / "run", TOYS + "EmptyPhase")
 
 
 def test_a_parameter_that_the_loss_does_not_use_stays_as_it_is(tmp_path):
-    training = trainer(tmp_path, reg=[TOYS + "Lazy"], epochs=2, weight_decay=0.1)
+    training = trainer(tmp_path / "run", reg=[TOYS + "Lazy"], epochs=2, weight_decay=0.1)
     training.fit()
     assert torch.equal(training.objective.losses["Lazy"].unused, torch.ones(3))
 
 
 def test_parameters_of_terms_are_optimised_and_saved(tmp_path):
-    training = trainer(tmp_path, "dann", ["fisher"], epochs=2)
+    training = trainer(tmp_path / "run", "dann", ["fisher"], epochs=2)
     before = {name: p.detach().clone() for name, p in training.objective.terms.named_parameters()}
     training.fit()
-    saved = training.run.load_selected()
+    saved = training.files.load_selected()
     assert "standardizers.source.mean" in saved
     for name, value in before.items():
         assert not torch.equal(saved[f"objective.terms.{name}"], value)
@@ -128,31 +87,38 @@ def test_parameters_of_terms_are_optimised_and_saved(tmp_path):
 
 def test_multipliers_reach_the_optimiser(tmp_path):
     reg = {"fisher": {"centre_lr_mult": 10.0}}
-    training = trainer(tmp_path, TOYS + "Discrepancy", reg, epochs=3, lr=0.01, weight_decay=0.2)
+    training = trainer(tmp_path / "run", TOYS + "Discrepancy", reg, epochs=3, lr=0.01, weight_decay=0.2)
     seen = []
-    step = training.update.optimizer.step
-    training.update.optimizer.step = lambda: (
-        seen.append([g["lr"] for g in training.update.optimizer.param_groups]),
+    step = training.optimization.optimizer.step
+    training.optimization.optimizer.step = lambda: (
+        seen.append([g["lr"] for g in training.optimization.optimizer.param_groups]),
         step(),
     )
     training.fit()
-    factor = schedule(training.config, training.data.steps)
-    steps = 3 * training.data.steps
+    factor = schedule(training.config, training.steps_per_epoch)
+    steps = 3 * training.steps_per_epoch
     expected = [[0.01 * factor(k) * m for m in (1.0, 1.0, 3.0, 10.0)] for k in range(steps) for _ in range(4)]
     np.testing.assert_allclose(seen, expected)
-    assert [group["weight_decay"] for group in training.update.optimizer.param_groups] == [0.2, 0.2, 0.0, 0.2]
+    assert [group["weight_decay"] for group in training.optimization.optimizer.param_groups] == [
+        0.2,
+        0.2,
+        0.0,
+        0.2,
+    ]
 
 
 def test_one_step_is_that_of_plain_adam(tmp_path):
     """The whole machinery, for one epoch of one batch, against five plain lines."""
-    training = trainer(tmp_path, "mmd", ["entropy"], epochs=1, batch_size=512, lr=0.01)
-    config = {"pair": TOYS + "Toy", "backbone": "mlp", "align": "mmd", "reg": ["entropy"]}
-    reference = Objective(resolve(config=config), PairInfo((6,), ("a", "b")), 1, 1, 0)
+    training = trainer(tmp_path / "run", "mmd", ["entropy"], epochs=1, batch_size=512, lr=0.01)
+    reference = build.objective(
+        build.experiment(align="mmd", reg=["entropy"]), PairInfo((6,), ("a", "b")), 1, 1
+    )
     ((source, target),) = training.data.batches(0)
     optimizer = torch.optim.Adam(
         reference.parameters(), lr=0.01 / 25, betas=(0.7, 0.8), eps=1e-8, weight_decay=1e-4, amsgrad=True
     )
-    sum(reference(source, target, torch.zeros(()), reference.phases[0]).values()).backward()
+    terms, _ = reference(source, target, torch.zeros(()), torch.zeros(()), reference.phases[0])
+    sum(terms.values()).backward()
     optimizer.step()
     training.fit()
     for mine, theirs in zip(training.objective.parameters(), reference.parameters(), strict=True):
@@ -165,12 +131,12 @@ def test_one_step_is_that_of_plain_adam(tmp_path):
 def test_terms_are_called_in_order(tmp_path):
     recorder = toy("Recorder")
     recorder.calls.clear()
-    training = trainer(tmp_path, TOYS + "Recorder", epochs=2)
-    steps = training.data.steps
+    training = trainer(tmp_path / "run", TOYS + "Recorder", epochs=2)
+    steps = training.steps_per_epoch
     training.fit()
     calls = recorder.calls
     assert calls[0] == ("setup", False, False)
-    epoch = [("epoch", training.data.target_size, False, False)]
+    epoch = [("epoch", training.data.source_size, training.data.target_size, False, False)]
     for number in range(2):
         for step in range(number * steps, (number + 1) * steps):
             progress = round(step / (2 * steps), 6)
@@ -182,10 +148,10 @@ def test_terms_are_called_in_order(tmp_path):
 
 
 def test_what_setup_makes_is_trained_with_and_saved(tmp_path):
-    training = trainer(tmp_path, reg=[TOYS + "Teacher"], epochs=2)
+    training = trainer(tmp_path / "run", reg=[TOYS + "Teacher"], epochs=2)
     first = {name: p.detach().clone() for name, p in training.objective.backbone.named_parameters()}
     training.fit()
-    saved = training.run.load_selected()
+    saved = training.files.load_selected()
     for name, value in first.items():
         teacher = saved[f"objective.terms.Teacher.teacher.{name}"]
         assert not torch.equal(teacher, value)
@@ -197,19 +163,19 @@ def test_a_source_only_network_never_sees_the_target(tmp_path):
     results, states = [], []
     for number, change in enumerate([{}, {"target_seed": 7, "shift": 50.0}, {"target_rows": 200}]):
         pair = {"shape": (2, 16, 16), **change}
-        results.append(run(tmp_path, name=f"run{number}", backbone="deepmerge", reg=["fisher"], pair=pair))
-        states.append(RunFolder(tmp_path / f"run{number}").load_selected())
+        results.append(run(tmp_path / f"run{number}", backbone="deepmerge", reg=["fisher"], pair=pair))
+        states.append(Checkpoints(tmp_path / f"run{number}").load_selected())
     ours = [name for name in states[0] if not name.startswith("standardizers.target")]
     assert any("running_mean" in name for name in ours)
     for state in states[1:]:
         assert all(torch.equal(states[0][name], state[name]) for name in ours)
     assert len({json.dumps(result.metrics["source"]) for result in results}) == 1
-    aligned = run(tmp_path, "mmd", name="aligned", backbone="deepmerge", pair={"shape": (2, 16, 16)})
+    aligned = run(tmp_path / "aligned", "mmd", backbone="deepmerge", pair={"shape": (2, 16, 16)})
     assert aligned.weights_sha256 != results[0].weights_sha256
 
 
 def test_a_source_only_run_does_not_read_the_target_for_training(tmp_path):
-    training = trainer(tmp_path, epochs=1)
+    training = trainer(tmp_path / "run", epochs=1)
 
     def forbidden(plan):
         raise AssertionError("the target was read")
@@ -222,9 +188,12 @@ def test_a_source_only_run_does_not_read_the_target_for_training(tmp_path):
 
 
 def test_log_lines_hold_the_means_since_the_last_one(tmp_path):
-    every = [record["terms"] for record in (run(tmp_path, "mmd", log_every=1), lines(tmp_path, "step"))[1]]
-    run(tmp_path, "mmd", log_every=3, name="three")
-    three = lines(tmp_path, "step", "three")
+    every = [
+        record["terms"]
+        for record in (run(tmp_path / "run", "mmd", log_every=1), lines(tmp_path / "run", "step"))[1]
+    ]
+    run(tmp_path / "three", "mmd", log_every=3)
+    three = lines(tmp_path / "three", "step")
     assert [record["step"] for record in three] == [2, 3, 4]
     expected = [every[:2], every[2:3], every[3:]]
     for record, steps in zip(three, expected, strict=True):
@@ -235,8 +204,8 @@ def test_log_lines_hold_the_means_since_the_last_one(tmp_path):
 
 
 def test_an_epoch_has_one_line(tmp_path):
-    result = run(tmp_path, epochs=3)
-    records = lines(tmp_path, "epoch")
+    result = run(tmp_path / "run", epochs=3)
+    records = lines(tmp_path / "run", "epoch")
     assert [record["epoch"] for record in records] == [1, 2, 3]
     assert [record["step"] for record in records] == [2, 4, 6]
     best = min(records, key=lambda record: record["validation_loss"])
@@ -248,7 +217,7 @@ def test_an_epoch_has_one_line(tmp_path):
 
 
 def test_log_txt_tells_the_run(tmp_path):
-    run(tmp_path, "mmd", ["fisher"], pair={"labelled": False})
+    run(tmp_path / "run", "mmd", ["fisher"], pair={"labelled": False})
     told = [line.split(" ", 1)[1] for line in (tmp_path / "run" / "log.txt").read_text().splitlines()]
     assert told[:2] == ["Toy: mlp with mmd + fisher, seed 0: 2 epochs, 4 steps", "toy data"]
     assert all(f"epoch   {k}  validation loss " in told[1 + k] for k in (1, 2))
@@ -265,7 +234,7 @@ def test_reporters_are_told_of_every_step(tmp_path):
             self.seen.append(step)
 
     steps = Steps()
-    trainer(tmp_path, epochs=2, reporters=[steps]).fit()
+    trainer(tmp_path / "run", epochs=2, reporters=[steps]).fit()
     assert steps.seen == [1, 2, 3, 4]
 
 
@@ -273,31 +242,31 @@ def test_reporters_are_told_of_every_step(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_epoch(tmp_path):
-    good = run(tmp_path, reg={TOYS + "NanAt": {"step": 99}}, name="good", select="last", schedule="constant")
+    good = run(tmp_path / "good", reg={TOYS + "NanAt": {"step": 99}}, select="last", schedule="constant")
     with pytest.raises(
         RunError, match=r"'NanAt' became nan at step 5 \(epoch 3\); epoch 2 is kept in checkpoints"
     ):
-        run(tmp_path, reg={TOYS + "NanAt": {"step": 5}}, epochs=4, select="last", schedule="constant")
-    kept, expected = (RunFolder(tmp_path / name).load_selected() for name in ("run", "good"))
+        run(tmp_path / "run", reg={TOYS + "NanAt": {"step": 5}}, epochs=4, select="last", schedule="constant")
+    kept, expected = (Checkpoints(tmp_path / name).load_selected() for name in ("run", "good"))
     assert all(torch.equal(kept[name], expected[name]) for name in expected)
     assert good.epochs == 2
     assert not (tmp_path / "run" / "result.json").exists()
-    assert [record["epoch"] for record in lines(tmp_path, "epoch")] == [1, 2]
+    assert [record["epoch"] for record in lines(tmp_path / "run", "epoch")] == [1, 2]
 
 
 @pytest.mark.parametrize(("seconds", "written"), [(0, [1, 2, 3]), (1000, [3])])
 def test_checkpoints_are_written_as_often_as_asked(seconds, written, tmp_path, monkeypatch):
-    epochs, save = [], RunFolder.save_last
+    epochs, save = [], Checkpoints.save_last
     monkeypatch.setattr(
-        RunFolder, "save_last", lambda self, state: epochs.append(state["epoch"]) or save(self, state)
+        Checkpoints, "save_last", lambda self, state: epochs.append(state["epoch"]) or save(self, state)
     )
-    run(tmp_path, epochs=3, save_every=seconds)
+    run(tmp_path / "run", epochs=3, save_every=seconds)
     assert epochs == written
 
 
 def test_a_loss_that_is_wrong_at_once(tmp_path):
     with pytest.raises(RunError, match=r"at step 1 \(epoch 1\); no epoch was completed"):
-        run(tmp_path, reg={TOYS + "NanAt": {"step": 1}})
+        run(tmp_path / "run", reg={TOYS + "NanAt": {"step": 1}})
     assert not (tmp_path / "run" / "checkpoints" / "selected.safetensors").exists()
 
 
@@ -308,8 +277,8 @@ def test_a_gradient_that_is_wrong_in_the_last_step_of_an_epoch(step, tmp_path):
     with pytest.raises(
         RunError, match=f"parameter 'backbone.* is not finite after epoch {step // 2}; {kept}"
     ):
-        run(tmp_path, reg={TOYS + "NanGradient": {"step": step}}, epochs=3)
-    assert len(lines(tmp_path, "epoch")) == step // 2 - 1
+        run(tmp_path / "run", reg={TOYS + "NanGradient": {"step": step}}, epochs=3)
+    assert len(lines(tmp_path / "run", "epoch")) == step // 2 - 1
 
 
 def test_a_run_that_fails_leaves_no_thread_and_no_setting(tmp_path):
@@ -338,9 +307,9 @@ def test_memory_that_runs_out_is_told(tmp_path, monkeypatch):
     def full(*_, **__):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(session, "prepare", full)
+    monkeypatch.setattr(runs, "prepare", full)
     with pytest.raises(RunError, match=r"out of memory on cpu; lower train.batch_size or data.memory_gb"):
-        run(tmp_path)
+        run(tmp_path / "run")
 
 
 # --- reproducibility -----------------------------------------------------------------------------------
@@ -353,7 +322,7 @@ def test_deterministic_kernels_are_used_only_within_a_run(tmp_path):
         def advanced(self, step):
             seen.append(torch.are_deterministic_algorithms_enabled())
 
-    with reproducible(CPU, deterministic=True):
-        trainer(tmp_path, epochs=1, reporters=[Watch()]).fit()
+    with reproducible(build.CPU, deterministic=True):
+        trainer(tmp_path / "run", epochs=1, reporters=[Watch()]).fit()
     assert seen == [True, True]
     assert not torch.are_deterministic_algorithms_enabled()

@@ -337,7 +337,5 @@ def test_what_is_to_be_logged_is_one_number(number, monkeypatch):
     monkeypatch.setattr(
         logging, "forward", lambda self, *views: (views[0].features.mean(), {"share": number})
     )
-    with pytest.raises(
-        PluginError, match=r"'Logging\.share', which is to be logged, gives .*, not one"
-    ):
+    with pytest.raises(PluginError, match=r"'Logging\.share', which is to be logged, gives .*, not one"):
         losses(objective(reg=[METHODS + "Logging"]))

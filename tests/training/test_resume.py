@@ -2,15 +2,13 @@
 
 import json
 import signal
-from pathlib import Path
 
 import pytest
 import torch
 
 import datk
+from tests.toys import TOYS
 
-HERE = Path(__file__).parent
-TOYS = f"{HERE / 'toys.py'}:"
 EPOCHS, STEPS = 4, 2
 
 pytestmark = pytest.mark.slow
