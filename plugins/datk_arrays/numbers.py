@@ -34,10 +34,6 @@ def clean_numbers(values: npt.NDArray[Any], name: str) -> Numbers:
             f"{name} holds {what}, and task=regression predicts numbers; "
             "give integers or floats, or leave out task=regression to predict classes"
         )
-    if values.ndim not in (1, 2) or 0 in values.shape:
-        raise DataError(
-            f"{name} has shape {values.shape}; give one number for each row (N,), or several (N, T)"
-        )
     with np.errstate(over="ignore"):  # long doubles beyond float64 become infinite
         numbers = values.astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(numbers).reshape(len(numbers), -1).all(axis=1))

@@ -102,6 +102,8 @@ class Arrays(DomainPair):
         source_x = "simulated_images.npy"
         source_y = "simulated_labels.npy"
         target_x = "observed_images.npy"
+
+    Labels are classes, or with task=regression numbers, one or several a row.
     """
 
     Config = ArraysConfig
@@ -220,8 +222,11 @@ def _numbers(config: ArraysConfig, domain: str, samples: StoredArray) -> Numbers
     stored = _open(config, domain, "y")
     if stored is None:
         return None
-    if len(stored.shape) > 0:
-        _check_rows(samples, stored)
+    if len(stored.shape) not in (1, 2) or 0 in stored.shape:
+        raise DataError(
+            f"{stored.name} has shape {stored.shape}; give one number for each row (N,), or several (N, T)"
+        )
+    _check_rows(samples, stored)
     return clean_numbers(stored.values(), stored.name)
 
 

@@ -83,8 +83,11 @@ class Regression(Task):
     def fit(self, labels: npt.NDArray[Any]) -> None:
         """Find mean and deviation of each number. Raises `DataError` for one that is the same in all rows."""
         values = labels.reshape(len(labels), -1).astype(np.float64)
-        mean = values.mean(axis=0)
-        span = np.abs(values - mean).max(axis=0)
+        with np.errstate(over="ignore"):
+            mean = values.mean(axis=0)
+            span = np.abs(values - mean).max(axis=0)
+        if not np.isfinite(span).all():
+            raise DataError("the labels are too large to take their mean; give them in another unit")
         same = np.flatnonzero(span <= ROUNDING * np.abs(values).max(axis=0))
         if len(same):
             name, advice = "the label", "give labels that differ"
@@ -96,8 +99,6 @@ class Regression(Task):
             )
         # In units of the largest deviation, so that no square is too large or too small for float64.
         deviation = span * np.sqrt((((values - mean) / span) ** 2).mean(axis=0))
-        if not (np.isfinite(mean) & np.isfinite(deviation)).all():
-            raise DataError("the labels are too large to take their mean; give them in another unit")
         self._keep(mean, deviation)
 
     def encode(self, labels: Tensor) -> Tensor:
