@@ -1,6 +1,7 @@
 """Numbers as people read them."""
 
 import math
+from decimal import Decimal
 
 DIGITS = 4
 """Significant digits of a number that may be of any size."""
@@ -24,7 +25,7 @@ def number_text(value: float, spread: float | None = None, *, any_size: bool = F
     power = f"e{exponent:+03d}" if exponent else ""
 
     def text(number: float) -> str:
-        return f"{number / 10.0**exponent:.{decimals}f}{power}"
+        return f"{Decimal(number).scaleb(-exponent):.{decimals}f}{power}"
 
     return text(value) if spread is None else f"{text(value)} ± {text(spread)}"
 
