@@ -1,0 +1,375 @@
+"""Backbones, pairs, selectors and tasks that are wrong, each in one way."""
+
+import math
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from datk.interfaces import Backbone, ComponentConfig, DataError, DomainPair, Metric, Samples, Selector, Task
+
+# --- backbones -----------------------------------------------------------------------------------------
+
+
+class Plain(Backbone):
+    """A backbone for vectors that is right."""
+
+    def __init__(self, config, pair):
+        super().__init__(config, pair)
+        if len(pair.shape) != 1:
+            raise DataError("vectors only")
+        self.trunk = nn.Linear(pair.shape[0], 8)
+        self.head = nn.Linear(8, pair.outputs)
+
+    def embed(self, x):
+        return {"features": self.trunk(x)}
+
+
+class ByDomain(Plain):
+    """Has a scale for each domain."""
+
+    by_domain = True
+
+    def __init__(self, config, pair):
+        super().__init__(config, pair)
+        self.scale = nn.Parameter(torch.ones(len(pair.domains), 8))
+
+    def embed(self, x, domain):
+        return {"features": self.trunk(x) * self.scale[domain]}
+
+
+class TrunkInList(Plain):
+    """Keeps its trunk in a list."""
+
+    def __init__(self, config, pair):
+        super().__init__(config, pair)
+        self.layers = [nn.Linear(pair.shape[0], 8), nn.ReLU()]
+        self.trunk = nn.Linear(8, 8)
+
+    def embed(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return {"features": self.trunk(x)}
+
+
+class Featureless(Plain):
+    """Returns its features under another name."""
+
+    def embed(self, x):
+        return {"latent": self.trunk(x)}
+
+
+class ReadsInput(Plain):
+    """Looks whether there is something to see."""
+
+    def embed(self, x):
+        return {"features": self.trunk(x) if x.abs().max() > 0 else self.trunk(x) * 0}
+
+
+class ChangesInput(Plain):
+    """Clamps its input in place."""
+
+    def embed(self, x):
+        return {"features": self.trunk(x.clamp_(-1, 1))}
+
+
+class ClassesOnly(Plain):
+    """Has an output for each class, though there may be none."""
+
+    def __init__(self, config, pair):
+        super().__init__(config, pair)
+        self.head = nn.Linear(8, len(pair.classes))
+
+
+class ForgetsAverage(Plain):
+    """Centres by an average that is not saved."""
+
+    def __init__(self, config, pair):
+        super().__init__(config, pair)
+        self.average = 0.0
+
+    def embed(self, x):
+        if self.training:
+            self.average = 0.9 * self.average + 0.1 * x.detach().mean(dim=0)
+        return {"features": self.trunk(x - self.average)}
+
+
+class Frozen(Plain):
+    """Has a layer that no gradient reaches."""
+
+    def embed(self, x):
+        return {"features": self.trunk(x).detach()}
+
+
+# --- pairs ---------------------------------------------------------------------------------------------
+
+
+class Clouds(DomainPair):
+    """Two clusters, shifted: a pair that is right."""
+
+    classes = ("left", "right")
+
+    def __init__(self, config):
+        rng = np.random.default_rng(0)
+        labels = np.arange(60) % 2
+        self.source_labels, self._answers = labels, labels.copy()
+        self.source = Samples(labels[:, None] * 3 + rng.normal(size=(60, 4)))
+        self.target = Samples(labels[:, None] * 3 + 1 + rng.normal(size=(60, 4)))
+
+    def answers(self, rows):
+        return self._answers[rows]
+
+
+class Numbers(Clouds):
+    """A pair for regression that is right."""
+
+    classes = ()
+    targets = ("mass", "size")
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.source_labels = self._answers = np.random.default_rng(1).normal(size=(60, 2))
+
+
+class FloatLabels(Clouds):
+    """Has classes, and float labels."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.source_labels = self.source_labels.astype(float)
+
+
+class AnswersOutOfRange(Clouds):
+    """Counts its answers from 1."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self._answers = self._answers + 1
+
+
+class FloatAnswers(Clouds):
+    """Has float answers."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self._answers = self._answers / 2
+
+
+class MaskOfNumbers(Clouds):
+    """Marks its test rows by 1 and 0."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.target = Samples(self.target.x, test=(np.arange(60) < 12).astype(int))
+
+
+class GroupsOfFloats(Clouds):
+    """Numbers its objects by floats."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.source = Samples(self.source.x, groups=np.arange(60) / 2)
+
+
+class AnswersInFileOrder(Clouds):
+    """Gives the first answers, whatever rows are asked for."""
+
+    def answers(self, rows):
+        return self._answers[: len(rows)]
+
+
+class OtherData(Clouds):
+    """Draws anew each time."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.source = Samples(self.source.x + np.random.default_rng().normal(size=(60, 4)))
+
+
+class NeedsPath(Clouds):
+    """Needs an option."""
+
+    class Config(ComponentConfig):
+        """Options."""
+
+        path: str
+        """Where the data are."""
+
+
+# --- selectors -----------------------------------------------------------------------------------------
+
+
+class Confident(Selector):
+    """A selector that is right."""
+
+    needs_classes = True
+
+    def score(self, source, target):
+        return target.logits.softmax(dim=1).amax(dim=1).mean()
+
+
+class LessIsBetter(Selector):
+    """Gives the loss itself."""
+
+    needs_target = False
+
+    def score(self, source, target):
+        return self.task.loss(source.logits, source.labels).mean()
+
+
+class NoNumber(Confident):
+    """Is not a number."""
+
+    def score(self, source, target):
+        return math.nan
+
+
+class Draws(Confident):
+    """Draws a part of its score."""
+
+    def score(self, source, target):
+        return super().score(source, target) + torch.rand(())
+
+
+class LooksSecretly(Confident):
+    """Looks at the target and does not say so."""
+
+    needs_target = False
+
+    def score(self, source, target):
+        return target.logits.softmax(dim=1).amax(dim=1)[0]
+
+
+class WantsTargetLabels(Confident):
+    """Looks for labels that it is not given."""
+
+    def score(self, source, target):
+        return (target.logits.argmax(dim=1) == target.labels).float().mean()
+
+
+class WantsClasses(Selector):
+    """Takes labels for numbers of classes and does not say so."""
+
+    def score(self, source, target):
+        return source.logits.argmax(dim=1).eq(source.labels).float().mean()
+
+
+class ChangesOutputs(Confident):
+    """Sorts the logits in place."""
+
+    def score(self, source, target):
+        target.logits.copy_(target.logits.sort(dim=1).values)
+        return (
+            target.logits[:, -1].mean() + source.logits.argmax(dim=1).eq(source.labels).float().mean() * 100
+        )
+
+
+# --- tasks ---------------------------------------------------------------------------------------------
+
+
+class Squares(Task):
+    """One number, scaled; a task that is right."""
+
+    metrics: ClassVar = {"mse": Metric("MSE", more_is_better=False)}
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.register_buffer("scale", torch.ones(()))
+
+    def outputs(self, pair):
+        if pair.classes:
+            raise DataError("numbers only")
+        return len(pair.targets)
+
+    def check(self, labels, pair):
+        if labels.dtype.kind != "f":
+            raise DataError("labels must be floats")
+
+    def fit(self, labels):
+        self.scale.fill_(float(np.abs(labels).max()))
+
+    def encode(self, labels):
+        return (labels / self.scale).float()
+
+    def loss(self, outputs, labels):
+        return (outputs - labels).square().mean(dim=1)
+
+    def score(self, outputs, labels):
+        return {"mse": float((outputs * self.scale - labels).square().mean()), "n": len(labels)}
+
+    def headline(self, outputs, labels):
+        return self.score(outputs, labels * self.scale)["mse"]
+
+
+class MeanLoss(Squares):
+    """Gives one loss for the whole batch."""
+
+    def loss(self, outputs, labels):
+        return super().loss(outputs, labels).mean()
+
+
+class MixesRows(Squares):
+    """Its loss of a row depends on the others."""
+
+    def loss(self, outputs, labels):
+        return super().loss(outputs - outputs.mean(dim=0), labels)
+
+
+class NoGradient(Squares):
+    """Its loss has no gradient."""
+
+    def loss(self, outputs, labels):
+        return super().loss(outputs, labels).detach()
+
+
+class OtherMetrics(Squares):
+    """Scores by a metric that it does not name."""
+
+    def score(self, outputs, labels):
+        return {"rmse": super().score(outputs, labels)["mse"] ** 0.5, "n": len(labels)}
+
+    def headline(self, outputs, labels):
+        return 0.0
+
+
+class Unscaled(Squares):
+    """Forgets the scale in its metric."""
+
+    def score(self, outputs, labels):
+        return {"mse": float((outputs - labels).square().mean()), "n": len(labels)}
+
+    def headline(self, outputs, labels):
+        return super().score(outputs, labels)["mse"]
+
+
+class WrongWay(Squares):
+    """Calls an error something of which more is better."""
+
+    metrics: ClassVar = {"mse": Metric("MSE")}
+
+
+class TensorScores(Squares):
+    """Scores by tensors."""
+
+    def score(self, outputs, labels):
+        return {"mse": (outputs * self.scale - labels).square().mean(), "n": len(labels)}
+
+
+class ScaleInAttribute(Squares):
+    """Keeps its scale where it is not saved."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        del self.scale
+        self.scale = 1.0
+
+    def fit(self, labels):
+        self.scale = float(np.abs(labels).max())
+
+
+class ShufflesLabels(Squares):
+    """Gives encoded labels in another order."""
+
+    def encode(self, labels):
+        return super().encode(labels).sort(dim=0).values
