@@ -103,13 +103,14 @@ def check_number_order(pair: DomainPair) -> list[Finding]:
     """
     names, labels = labels_of(pair)
     rows = len(labels)
+    objects = rows if pair.source.groups is None else len(np.unique(pair.source.groups))
     ranks = rankdata(labels, axis=0)
     along, name = max(
         ((_correlation(np.arange(rows), column), name) for name, column in zip(names, ranks.T, strict=True)),
         key=lambda found: abs(found[0]),
     )
     beside = max(_correlation(column[:-1], column[1:]) for column in ranks.T)
-    certain = CERTAIN / math.sqrt(rows)
+    certain = CERTAIN / math.sqrt(objects)
     harmless = "harmless here, as splits are shuffled, but shuffle them elsewhere"
     if abs(along) >= SORTED and rows > 2:
         text = f"rows are sorted by {name}; {harmless}"
