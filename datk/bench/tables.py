@@ -33,9 +33,11 @@ class Number:
 
     @property
     def as_published(self) -> str:
-        """Two decimals of a number that somebody else reports, and more only if there are more."""
+        """A number that somebody else reports: two decimals, and all there are if there are more or if it has
+        the unit of the labels."""
         rounded = f"{self.mean:.2f}"
-        return rounded if float(rounded) == self.mean else f"{self.mean:.10g}"
+        in_units = self.metric is not None and self.metric.in_label_units
+        return rounded if float(rounded) == self.mean and not in_units else f"{self.mean:.10g}"
 
 
 @dataclass(frozen=True)
