@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import datk as toolkit
 from datk.base.numbers import number_text
+from datk.bench.suite import read_suite
 
 ALIGNMENTS = ["none", "mmd", "coral", "dann"]
 TELESCOPES = np.array(["HST", "JWST", "HST"])
@@ -258,6 +260,29 @@ def test_the_audit_of_numbers(datk, arrays):
     assert outcome.err == ""
     assert "label distribution" in outcome.out
     assert "target labels were not looked at" in outcome.out
+
+
+def test_the_page_of_regression(datk):
+    page = (Path(__file__).parents[2] / "docs" / "regression.md").read_text()
+    config, part = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    Path("galaxies.toml").write_text(config)
+    rng = np.random.default_rng(0)
+    for name in ("simulated", "observed"):
+        np.savez(f"{name}.npz", images=rng.normal(size=(40, 1, 16, 16)), numbers=rng.normal(size=(40, 2)))
+    commands = [line.split("#")[0].split()[1:] for line in page.splitlines() if line.startswith("    datk ")]
+    assert [command[:2] for command in commands] == [
+        ["data", "audit"],
+        ["run", "--config"],
+        ["run", "--config"],
+    ]
+    for command in commands:
+        more = ["--epochs", "1", "--device", "cpu"] if command[0] == "run" else []
+        outcome = datk(*command, *more)
+        assert outcome.code == 0, outcome.err
+    assert "RMSE log mass" in outcome.out
+    cell = '[[table]]\nname = "t"\ntitle = "T"\n[[cell]]\nname = "c"\n'
+    Path("part.toml").write_text(f'title = "T"\n{part}{cell}')
+    assert read_suite("part.toml")[0].metrics == ("r2", "rmse redshift", "rmse log mass")
 
 
 # --- suites --------------------------------------------------------------------------------------------
