@@ -20,20 +20,30 @@ from datk.training.objective import CPU
 
 SHAPES = ((3, 75, 75), (1, 32, 32), (16,))
 """What it is tried on, the cheapest last."""
+LARGER = ((3, 128, 128), (3, 224, 224), (1, 224, 224))
+"""What it is tried on if it takes none of these."""
 ROWS = 4
 
 
 def check_backbone(cls: type[Backbone], config: Any) -> Iterator[Check]:
     """Look at what it gives for samples of every shape that it takes, and train it on one of them."""
-    taken = []
-    for shape in SHAPES:
+    taken: list[tuple[int, ...]] = []
+    for shape in (*SHAPES, *LARGER):
+        if taken and shape in LARGER:
+            break
         try:
             backbone = _built(cls, config, PairInfo(shape, CLASSES))
         except DataError:
             continue
         taken.append(shape)
-        yield from _outputs(backbone, shape)
-    yield "accepts images or feature vectors", None if taken else f"refuses all of {SHAPES}"
+        try:
+            yield from _outputs(backbone, shape)
+        except Exception as error:
+            advice = "raise DataError in __init__ for shapes that cannot work"
+            yield f"works on {list(shape)}, or refuses it", f"{type(error).__name__}: {error}; {advice}"
+            return
+    fault = f"it refuses all of {', '.join(str(list(shape)) for shape in (*SHAPES, *LARGER))}"
+    yield "accepts images or feature vectors", None if taken else fault
     if taken:
         yield from _numbers(cls, config, taken[-1])
         yield from _training(cls, config, taken[-1])

@@ -31,15 +31,15 @@ def check_pair(cls: type[DomainPair], config: Any) -> Iterator[Check]:
     yield "masks are boolean, groups and domains whole numbers", _types(pair)
     try:
         task = _task(pair)
-        inspected = inspect_pair(pair, task)
-        next(prepare(pair, task, RunConfig(device="cpu"), CPU).training.batches(0))
+        data = prepare(pair, task, RunConfig(device="cpu"), CPU)
+        next(data.training.batches(0))
     except DataError as error:
         yield "its data can be trained on", str(error)
         return
     yield "its data can be trained on", None
     again = inspect_pair(cls(config), task).checksum
-    yield "the same options give the same data", None if again == inspected.checksum else "they differ"
-    yield from _answers(pair, task, inspected.info)
+    yield "the same options give the same data", None if again == data.checksum else "they differ"
+    yield from _answers(pair, task, data.info)
 
 
 def _task(pair: DomainPair) -> Task:

@@ -37,9 +37,9 @@ class Probe:
 
     def ask(
         self, phase: Phase, source: Tensor, target: Tensor, module: nn.Module | None = None
-    ) -> tuple[float, list[Tensor]]:
-        """The term's value on some rows of both domains, by number, and its gradients for the parameters of a
-        module. It leaves no trace."""
+    ) -> tuple[dict[str, float], list[Tensor]]:
+        """The terms of the loss on some rows of both domains, by number, and the gradients of the one in
+        question for the parameters of a module. It leaves no trace."""
         put_back = snapshot(self.objective.buffers(), CPU)
         parameters = [] if module is None else [p for p in module.parameters() if p.requires_grad]
         gradients: tuple[Tensor | None, ...] = ()
@@ -63,33 +63,33 @@ class Probe:
             raise FaultError(f"{type(error).__name__} in {batch}: {error}") from error
         finally:
             put_back()
-        return float(value.detach()), [gradient for gradient in gradients if gradient is not None]
+        values = {label: float(value.detach()) for label, value in terms.items()}
+        return values, [gradient for gradient in gradients if gradient is not None]
 
-    def _values(self, source: Tensor, target: Tensor) -> tuple[float, ...]:
-        """Of each phase in which it has one."""
-        return tuple(self.ask(phase, source, target)[0] for phase in self._phases())
+    def _value(self, phase: Phase, source: Tensor, target: Tensor) -> float:
+        return self.ask(phase, source, target)[0][self.label]
 
     def _phases(self) -> Iterator[Phase]:
         alignment = hasattr(self.objective.losses[self.label], "phases")
         return (phase for phase in self.objective.phases if alignment or phase.regularized)
 
     def looks_at_target(self) -> bool:
-        """Whether other target rows give another value."""
+        """Whether other target rows give another value, or another supervised part of the loss."""
         source, length = torch.arange(ROWS), len(self.target[0])
         batches = torch.arange(length // ROWS * ROWS).view(-1, ROWS)
-        return len({self._values(source, target) for target in batches}) > 1
+        phases = list(self._phases())
+        return len({str([self.ask(phase, source, rows)[0] for phase in phases]) for rows in batches}) > 1
 
     def looks_at_source(self) -> bool:
         """Whether other source rows give another value, or the head's parameters have a part in it."""
         target = torch.arange(ROWS)
         batches = torch.arange(len(self.source[0]) // ROWS * ROWS).view(-1, ROWS)
-        if len({self._values(source, target) for source in batches}) > 1:
+        phases = list(self._phases())
+        if len({tuple(self._value(phase, rows, target) for phase in phases) for rows in batches}) > 1:
             return True
         head = self.objective.backbone.head
         return any(
-            bool(gradient.any())
-            for phase in self._phases()
-            for gradient in self.ask(phase, target, target, head)[1]
+            bool(gradient.any()) for phase in phases for gradient in self.ask(phase, target, target, head)[1]
         )
 
     def halves(self) -> list[tuple[str, float, float, float]]:
@@ -99,8 +99,8 @@ class Probe:
         found = []
         with Still():
             for phase in self._phases():
-                whole, again = (self.ask(phase, rows, rows)[0] for _ in range(2))
-                mean = sum(self.ask(phase, half, half)[0] for half in rows.chunk(2)) / 2
+                whole, again = (self._value(phase, rows, rows) for _ in range(2))
+                mean = sum(self._value(phase, half, half) for half in rows.chunk(2)) / 2
                 found.append((phase.name, whole, again, mean))
         return found
 

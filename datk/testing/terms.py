@@ -29,6 +29,8 @@ Check = tuple[str, str | None]
 """What is checked, and what is wrong."""
 NUMBERS_TELL = 0.05
 """Part of a term's effect that may depend on how rows are numbered: sums in another order round otherwise."""
+ELSEWHERE = ("supervision", "predictor", "plan", "on_epoch_start", "after_step")
+"""Methods by which a term can act on what is trained or evaluated without a value of its own."""
 KINDS = {IMAGES: "images", VECTORS: "feature vectors"}
 
 
@@ -133,7 +135,7 @@ def _step(trials: _Trials, base: Trial) -> Iterator[Check]:
 
 def _pull(trials: _Trials, base: Trial) -> Iterator[Check]:
     """Whether its value acts on the network, and looks at what it says it does."""
-    if not _acts(base):
+    if not _acts(trials, base):
         return
     if not base.watch.with_gradient:
         yield "pulls on the backbone", "its value has no gradient: it is detached from the network"
@@ -149,7 +151,9 @@ def _pull(trials: _Trials, base: Trial) -> Iterator[Check]:
 def _rows(trials: _Trials, base: Trial) -> Iterator[Check]:
     """How its value depends on the rows of a batch, where rows do not depend on each other in the network."""
     cls = trials.cls
-    if not _acts(base) or cls.plan is not LossTerm.plan:  # which may rely on the batches that it plans
+    if (
+        not _acts(trials, base) or cls.plan is not LossTerm.plan
+    ):  # which may rely on the batches that it plans
         return
     probe = Probe(trials.run(norm=False))
     try:
@@ -160,7 +164,8 @@ def _rows(trials: _Trials, base: Trial) -> Iterator[Check]:
     if cls.needs_target:
         fault = None if probe.looks_at_target() else "its value does not depend on target rows"
         yield "looks at the target, or says needs_target = False", fault
-    if issubclass(cls, AlignmentLoss) and not (cls.needs_init or base.watch.reads_source_rows):
+    knows = cls.needs_init or base.watch.reads_source_rows or cls.supervision is not LossTerm.supervision
+    if issubclass(cls, AlignmentLoss) and not knows:
         fault = (
             "its value depends neither on source rows nor on what the head, which learns from them, predicts"
         )
@@ -207,10 +212,11 @@ def _gap(one: Trial, other: Trial) -> float:
     return max(float((a - b).abs().max()) for a, b in zip(one.said, other.said, strict=True))
 
 
-def _acts(base: Trial) -> bool:
-    """Whether its value is anything but a constant 0."""
+def _acts(trials: _Trials, base: Trial) -> bool:
+    """Whether its value is to act: anything but 0 of a term that does something else, or nothing at all."""
     values = [value for of_phase in base.watch.values.values() for value in of_phase]
-    return base.watch.with_gradient or any(bool(value) for value in values)
+    elsewhere = any(getattr(trials.cls, name) is not getattr(LossTerm, name) for name in ELSEWHERE)
+    return any(bool(value) for value in values) or (base.watch.with_gradient and not elsewhere)
 
 
 def _same_network(one: Trial, other: Trial) -> bool:

@@ -101,7 +101,7 @@ def _numbers(classes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     return np.stack([classes * 10.0 + 3, 0.1 * (classes - 1.0) ** 2], axis=1)
 
 
-class Network(Backbone):
+class SmallNetwork(Backbone):
     """A small network for images or vectors, whose features take both signs. Its layers are "maps" (of
     images), "hidden" and "features"."""
 

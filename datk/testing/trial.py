@@ -25,7 +25,7 @@ from datk.data.splits import Rows, Split
 from datk.interfaces import EpochRows, Phase, SourceBatch, TargetBatch
 from datk.runs.evaluate import inform
 from datk.runs.oracle import Oracle
-from datk.testing.toys import IMAGES, Labels, Network, ThreeClasses
+from datk.testing.toys import IMAGES, Labels, SmallNetwork, ThreeClasses
 from datk.testing.watch import FaultError, OnDevice, Watch, unsaved
 from datk.training.checkpoints import Checkpoints, State
 from datk.training.loop import Trainer
@@ -47,6 +47,7 @@ def component(kind: Kind, cls: type[Any], config: Any = None) -> Component:
     return Component(plugin, cls, cls.Config() if config is None else config)
 
 
+@cache
 def installed(kind: Kind, name: str) -> Component:
     """An installed component with its default options."""
     cls = component_class(plugins.resolve(kind, name))
@@ -99,7 +100,7 @@ class Setting:
 
 def network(norm: bool = True, layers: Sequence[str] = ()) -> Component:
     """The toys' network."""
-    return component("backbone", Network, Network.Config(norm=norm, layers=tuple(layers)))
+    return component("backbone", SmallNetwork, SmallNetwork.Config(norm=norm, layers=tuple(layers)))
 
 
 class _Watched(Objective):

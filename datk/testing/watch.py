@@ -109,15 +109,23 @@ def _line() -> str:
 
 
 class Still(TorchFunctionMode):
-    """Draws give their middle and dropout drops nothing, so that a value depends on rows alone."""
+    """Draws give their middle, permutations nothing new, and dropout drops nothing, so that a value depends
+    on rows alone."""
 
-    MIDDLE: ClassVar = {"rand": 0.5, "rand_like": 0.5, "randn": 0.0, "randn_like": 0.0}
+    MIDDLE: ClassVar = {
+        **dict.fromkeys(("rand", "rand_like", "uniform_"), 0.5),
+        **dict.fromkeys(
+            ("randn", "randn_like", "normal_", "randint", "random_", "bernoulli", "bernoulli_"), 0
+        ),
+    }
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
         if "dropout" in name:
             return args[0]
         made = func(*args, **(kwargs or {}))
+        if name == "randperm":
+            return made.sort().values
         return made.fill_(self.MIDDLE[name]) if name in self.MIDDLE else made
 
 

@@ -39,6 +39,36 @@ class ByDomain(Plain):
         return {"features": self.trunk(x) * self.scale[domain]}
 
 
+class LargeOnly(Plain):
+    """Takes images of one size; right."""
+
+    def __init__(self, config, pair):
+        Backbone.__init__(self, config, pair)
+        if pair.shape[1:] != (128, 128):
+            raise DataError("128 x 128 pixels only")
+        self.trunk = nn.Conv2d(pair.shape[0], 4, 8, stride=8)
+        self.head = nn.Linear(4, pair.outputs)
+
+    def embed(self, x):
+        return {"features": self.trunk(x).mean(dim=(2, 3))}
+
+
+class TakesNone(Plain):
+    """Refuses everything."""
+
+    def __init__(self, config, pair):
+        raise DataError("not this one")
+
+
+class TakesAll(Plain):
+    """Does not say what it cannot take."""
+
+    def __init__(self, config, pair):
+        Backbone.__init__(self, config, pair)
+        self.trunk = nn.Linear(16, 8)
+        self.head = nn.Linear(8, pair.outputs)
+
+
 class TrunkInList(Plain):
     """Keeps its trunk in a list."""
 

@@ -198,3 +198,49 @@ class Weighs(AlignmentLoss):
 
     def forward(self, source, target, step):
         return source.features.new_zeros(())
+
+
+class Averages(Regularizer):
+    """Predicts with an average of past weights, and has a value of 0 that has a gradient."""
+
+    def setup(self, backbone):
+        self.average = copy.deepcopy(backbone).requires_grad_(False)
+
+    def forward(self, source, target, step):
+        return source.features.mean() * 0
+
+    def after_step(self, backbone):
+        for mine, theirs in zip(self.average.parameters(), backbone.parameters(), strict=True):
+            mine.lerp_(theirs, 0.2)
+
+    def predictor(self, backbone):
+        return self.average
+
+
+class Probe(AlignmentLoss):
+    """Learns how well the domains can be told apart, to log it; the network does not hear of it."""
+
+    pulls = False
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self.classifier = nn.Linear(model.feature_dim, 1)
+
+    def forward(self, source, target, step):
+        here, there = (self.classifier(view.features.detach()) for view in (source, target))
+        loss = (nn.functional.softplus(-here).mean() + nn.functional.softplus(there).mean()) / 2
+        return loss, {"told apart": (here > 0).float().mean() / 2 + (there < 0).float().mean() / 2}
+
+
+class Mixes(AlignmentLoss):
+    """Lets the network be linear between two target rows of a batch."""
+
+    needs_classes = True
+
+    def forward(self, source, target, step):
+        other = torch.randperm(len(target.x), device=target.x.device)
+        share = torch.rand(len(target.x), *[1] * (target.x.ndim - 1), device=target.x.device)
+        _, logits = step.network(share * target.x + (1 - share) * target.x[other], target.domain)
+        share = share.flatten(1)
+        goal = share * target.logits.softmax(dim=1) + (1 - share) * target.logits.softmax(dim=1)[other]
+        return (logits.softmax(dim=1) - goal.detach()).square().mean()

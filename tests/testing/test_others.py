@@ -8,6 +8,8 @@ from tests.testing import broken_others as broken
 
 FAULTS = [
     (broken.TrunkInList, "its state can be saved and loaded", "'layers' is a plain container of modules"),
+    (broken.TakesNone, "accepts images or feature vectors", "it refuses all of [3, 75, 75]"),
+    (broken.TakesAll, "works on [3, 75, 75], or refuses it", "raise DataError in __init__"),
     (broken.Featureless, "embed gives features [B, D] on [16]", "under 'features'"),
     (broken.ReadsInput, "stays on the device", "in embed"),
     (broken.ChangesInput, "embed leaves its input as it is on [16]", "in place"),
@@ -55,7 +57,16 @@ def test_a_fault_is_noticed_and_named(cls, name, words):
 
 @pytest.mark.parametrize(
     "cls",
-    [broken.Plain, broken.ByDomain, broken.Clouds, broken.Numbers, broken.Confident, broken.Squares, ToyPair],
+    [
+        broken.Plain,
+        broken.ByDomain,
+        broken.LargeOnly,
+        broken.Clouds,
+        broken.Numbers,
+        broken.Confident,
+        broken.Squares,
+        ToyPair,
+    ],
     ids=lambda cls: cls.__name__,
 )
 def test_what_is_right_has_no_fault(cls):

@@ -9,6 +9,7 @@ from tests.testing import correct_terms as correct
 FAULTS = [
     (broken.DetachedLoss, "pulls on the backbone", "no gradient"),
     (broken.DetachedFeatures, "pulls on the backbone", "are the features detached?"),
+    (broken.Nothing, "pulls on the backbone", "with weight = 0 the network is the same"),
     (broken.IgnoresTarget, "looks at the target, or says needs_target = False", "not depend on target rows"),
     (broken.IgnoresSource, "has to do with the source", "neither on source rows nor on what the head"),
     (broken.Unmoved, "its parameters are trained", "no gradient moves unused"),

@@ -73,6 +73,7 @@ def test_draws_and_dropout_stand_still():
         assert torch.equal(nn.Dropout(0.5)(x), x)
         assert torch.equal(x + torch.randn_like(x), x)
         assert torch.equal(torch.rand(5), x / 2)
+        assert torch.equal(torch.randperm(5), torch.arange(5))
     assert not torch.equal(F.dropout(x, 0.5), x)
 
 
