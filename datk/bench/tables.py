@@ -261,16 +261,18 @@ def csv_text(suite: Suite, tables: Sequence[Filled]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     spread = [f"{metric}_{part}" for metric in suite.metrics for part in ("mean", "std")]
-    last = ["seconds_per_epoch", "uses_target_labels"]
+    # A column of its own only where there is something to say, so that tables without an oracle stay as they
+    # were.
+    informed = any(line.used_target_labels for filled in tables for line in filled.lines)
+    last = ["seconds_per_epoch", *(["uses_target_labels"] if informed else [])]
     writer.writerow(["table", "method", "domain", "by", "seeds", *spread, *last])
     for filled in tables:
         for line in filled.lines:
             numbers = [line.numbers.get(metric) for metric in suite.metrics]
             values = [value for n in numbers for value in ((n.mean, n.std) if n else (None, None))]
             names = [filled.table.name, line.method, line.domain, line.by, line.seeds]
-            # What others used is not known.
-            informed = str(line.used_target_labels).lower() if line.seeds else None
-            writer.writerow([*names, *values, line.seconds_per_epoch, informed])
+            used = [str(line.used_target_labels).lower() if line.seeds else None] if informed else []
+            writer.writerow([*names, *values, line.seconds_per_epoch, *used])
     return text.getvalue()
 
 
