@@ -9,26 +9,18 @@ import torch
 
 import datk
 from datk.base.errors import DataError, RunError
-from datk.config.models import DataConfig, TrainConfig
-from datk.config.resolve import resolve
-from datk.data.dataset import prepare
 from datk.runs.evaluate import evaluate
-from datk.training.objective import Objective
 from datk.training.predict import predict
 from datk_tasks.metrics import score, softmax
+from tests import build
+from tests.build import run
 
-TOY = f"{Path(__file__).with_name('toys.py')}:Toy"
 
-
-def prepared(**options):
-    config = {
-        "pair": {"name": TOY, "shape": [2, 16, 16], **options},
-        "backbone": "deepmerge",
-        "align": "none",
-    }
-    chosen = resolve(config=config)
-    data = prepare(chosen.pair.cls(chosen.pair.config), DataConfig(), TrainConfig(), 0, torch.device("cpu"))
-    return Objective(chosen, data.info, 1, 1, 0).backbone, data
+def prepared(shape=(2, 16, 16), backbone="deepmerge", **options):
+    pair = {"name": build.TOYS + "Toy", "shape": list(shape), **options}
+    chosen = build.experiment(pair=pair, backbone=backbone)
+    data = build.dataset(chosen)
+    return build.objective(chosen, data.info).backbone, data
 
 
 def test_every_number_belongs_to_its_rows():
@@ -50,14 +42,7 @@ def test_every_number_belongs_to_its_rows():
 def test_a_target_without_labels_has_no_scores(tmp_path):
     backbone, data = prepared(labelled=False)
     assert evaluate(backbone, data)["target"] == {}
-    result = datk.run(
-        pair={"name": TOY, "labelled": False},
-        backbone="mlp",
-        align="mmd",
-        epochs=1,
-        device="cpu",
-        out=tmp_path / "run",
-    )
+    result = run(tmp_path / "run", "mmd", pair={"labelled": False}, epochs=1)
     assert result.metrics["target"] == {}
     assert result.notes == ["toy data", "the target has no labels: nothing on the target could be scored"]
 
@@ -67,7 +52,7 @@ def test_a_target_without_labels_has_no_scores(tmp_path):
     [
         (lambda rows: np.full(len(rows), 2), r"target: labels must lie in 0\.\.1"),
         (lambda rows: np.full(len(rows), -1), r"target: labels must lie in 0\.\.1"),
-        (lambda rows: np.zeros(3, dtype=int), r"target: 10 test rows but labels of shape \[3\]"),
+        (lambda rows: np.zeros(3, dtype=int), r"target: 10 rows but labels of shape \[3\]"),
     ],
 )
 def test_answers_that_cannot_be_are_refused(answers, message):
@@ -96,26 +81,62 @@ def test_one_class_only_in_the_test_split(tmp_path):
 
 @pytest.mark.parametrize("classes", [3, 5])
 def test_more_than_two_classes(classes, tmp_path):
-    result = datk.run(
-        pair={"name": TOY, "classes": classes, "source_rows": 100, "target_rows": 100},
-        backbone="mlp",
-        align="mmd",
-        reg=["fisher", "entropy"],
-        epochs=15,
-        device="cpu",
-        out=tmp_path / "run",
-        set={"train.batch_size": 32, "train.lr": 0.01},
-    )
+    pair = {"classes": classes, "source_rows": 100, "target_rows": 100}
+    result = run(tmp_path / "run", "mmd", ["fisher", "entropy"], pair=pair, epochs=15, batch_size=32, lr=0.01)
     for metrics in (result.metrics["source"]["test"], result.metrics["target"]["test"]):
         assert metrics["accuracy"] > 1.5 / classes
         assert metrics["auc"] > 0.6
 
 
+def test_each_of_several_sources_has_scores_of_its_own(tmp_path):
+    pair = {"sources": 3, "source_rows": 120}
+    result = run(tmp_path / "run", "mmd", pair=pair)
+    names = [f"source: telescope {number}" for number in range(3)]
+    assert set(result.metrics) == {"source", "target", *names}
+    backbone, data = prepared((6,), "mlp", **pair)
+    found = evaluate(backbone, data)
+    source, numbers = data.training.source, data.pair.source.domain
+    for part, rows in (("validation", source.split.validation), ("test", source.split.test)):
+        logits = predict(backbone, source, rows)
+        for number in range(3):
+            own = numbers[rows] == number
+            expected = score(softmax(logits[own]), data.pair.source_labels[rows][own])
+            assert found[f"source: telescope {number}"][part] == expected
+            assert expected["n"] > 0
+        assert sum(found[f"source: telescope {number}"][part]["n"] for number in range(3)) == len(rows)
+
+
+def test_a_source_without_rows_in_a_part_has_no_scores_there():
+    backbone, data = prepared((6,), "mlp", sources=2)
+    source = data.training.source
+    source.numbers[source.split.validation] = 0
+    found = evaluate(backbone, data)
+    assert set(found["source: telescope 0"]) == {"validation", "test"}
+    assert set(found["source: telescope 1"]) == {"test"}
+
+
+def test_the_pair_is_asked_for_answers_in_the_order_of_its_file(tmp_path, monkeypatch):
+    """As HDF5 wants it, whatever the order of the rows that a selector sees."""
+    pair_of = build.experiment().pair.cls
+    asked = []
+
+    def answers(self, rows, original=pair_of.answers):
+        asked.append(rows)
+        return original(self, rows)
+
+    monkeypatch.setattr(pair_of, "answers", answers)
+    run(tmp_path / "run", select="oracle")
+    assert len(asked) == 2
+    assert all((np.diff(rows) > 0).all() for rows in asked)
+
+
 def test_nothing_else_in_datk_asks_for_answers():
+    folder = Path(datk.__file__).parent
     readers = {
-        path.name
-        for path in Path(datk.__file__).parent.glob("*.py")
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and node.attr == "answers"
     }
-    assert readers - {"testing.py"} == {"evaluate.py"}
+    inside = {reader for reader in readers if not reader.startswith("testing")}
+    assert inside == {"runs/evaluate.py", "runs/oracle.py"}

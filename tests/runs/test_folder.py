@@ -14,9 +14,7 @@ from datk.base.files import read_json
 from datk.runs.folder import RunFolder, differing_keys
 from datk.runs.result import read_result
 from datk.training.checkpoints import weights_checksum
-
-TOYS = f"{Path(__file__).with_name('toys.py')}:"
-CONFIG = {"seed": 0, "train": {"epochs": 3}}
+from tests.toys import TOYS
 
 
 def run(folder, **arguments):
@@ -58,9 +56,9 @@ def test_the_folder_of_a_run(done):
 def test_the_keys_of_a_result(done):
     result = json.loads((done / "result.json").read_text())
     assert set(result) == {
-        "datk", "pair", "backbone", "align", "reg", "seed", "split", "selected_by", "uses_target_labels",
-        "epochs", "selected_epoch", "seconds", "seconds_per_epoch", "device", "weights_sha256", "data_sha256",
-        "metrics", "notes",
+        "datk", "pair", "backbone", "align", "reg", "task", "seed", "split", "selected_by",
+        "uses_target_labels", "epochs", "selected_epoch", "seconds", "seconds_per_epoch", "device",
+        "weights_sha256", "data_sha256", "metrics", "notes",
     }  # fmt: skip
     assert (result["pair"], result["backbone"], result["align"], result["reg"]) == (
         "Toy",
@@ -104,7 +102,7 @@ def test_the_record_of_data_and_versions(done):
         for domain, rows in (("source", 40), ("target", 50)):
             parts = [splits[f"{domain}_{part}"] for part in ("train", "validation", "test")]
             assert sorted(np.concatenate(parts)) == list(range(rows))
-    environment = read_json(done / "environment.json")
+    (environment,) = read_json(done / "environment.json")
     assert torch.__version__.startswith(environment["packages"]["torch"])
     assert environment["data_sha256"] == read_result(done).data_sha256
     assert {"datk", "python", "platform", "device", "cuda", "threads", "command"} < set(environment)
@@ -115,16 +113,6 @@ def test_a_result_is_read_back_whole(done):
     assert result.folder == done
     assert result.align_and_reg == "mmd + fisher"
     assert result.model_dump(mode="json") == json.loads((done / "result.json").read_text())
-
-
-def test_tied_weights_can_be_saved(tmp_path):
-    folder = RunFolder(tmp_path)
-    folder.open(CONFIG)
-    shared = torch.randn(3, 4)
-    state = {"a": shared, "b": shared, "c": shared.T, "d": shared[1]}
-    folder.save_selected(state)
-    loaded = folder.load_selected()
-    assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
 
 
 # --- writing -------------------------------------------------------------------------------------------
@@ -178,7 +166,7 @@ def test_a_run_is_resumed_with_its_own_options_only(tmp_path):
     (tmp_path / "run" / "result.json").unlink()
     with pytest.raises(RunError, match=r"cannot resume .*: train.epochs was 2 and is now 3; repeat"):
         run(tmp_path / "run", resume=True, epochs=3)
-    with pytest.raises(RunError, match=r"align.mmd was .* and 2 more"):
+    with pytest.raises(RunError, match=r"align.datk:mmd was a table and is now not there and 2 more"):
         run(tmp_path / "run", resume=True, epochs=3, align="coral")
 
 
@@ -209,18 +197,6 @@ def test_differing_keys():
 # --- damage --------------------------------------------------------------------------------------------
 
 
-def test_lines_of_epochs_to_come_and_cut_lines_are_dropped(tmp_path):
-    folder = RunFolder(tmp_path)
-    for epoch in (1, 1, 2, 2, 3):
-        folder.append_metrics({"kind": "step", "epoch": epoch})
-    with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"kind": "step", "epo')
-    folder.keep_metrics_until(2)
-    folder.append_metrics({"kind": "step", "epoch": 3})
-    kept = [json.loads(line)["epoch"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert kept == [1, 1, 2, 2, 3]
-
-
 @pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 cut short"])
 def test_a_damaged_checkpoint_is_named(content, tmp_path):
     run(tmp_path / "run")
@@ -241,19 +217,6 @@ def test_a_checkpoint_of_other_components_is_named(tmp_path):
         run(tmp_path / "run", resume=True)
 
 
-def test_a_checkpoint_cannot_run_code(tmp_path):
-    class Trap:
-        def __reduce__(self):
-            return (Path.touch, (tmp_path / "sprung",))
-
-    folder = RunFolder(tmp_path)
-    folder.open(CONFIG)
-    torch.save({"epoch": Trap()}, folder.checkpoints / "last.pt")
-    with pytest.raises(RunError, match=r"is damaged or no checkpoint of datk"):
-        folder.load_last(torch.device("cpu"))
-    assert not (tmp_path / "sprung").exists()
-
-
 def test_two_processes_cannot_write_into_one_folder(tiny_pair, datk):
     with RunFolder(Path("run")).locked():
         outcome = datk("run", *tiny_pair, "--out", "run")
@@ -265,16 +228,6 @@ def test_two_processes_cannot_write_into_one_folder(tiny_pair, datk):
     assert datk("run", *tiny_pair, "--out", "run").code == 0
 
 
-def test_a_damaged_model_is_named(tmp_path):
-    folder = RunFolder(tmp_path)
-    with pytest.raises(RunError, match=r"holds no trained model"):
-        folder.load_selected()
-    folder.open(CONFIG)
-    (folder.checkpoints / "selected.safetensors").write_bytes(b"garbage")
-    with pytest.raises(RunError, match=r"cannot be read"):
-        folder.load_selected()
-
-
 def test_results_that_are_none(tmp_path):
     with pytest.raises(RunError, match=r"holds no completed run"):
         read_result(tmp_path)
@@ -284,20 +237,3 @@ def test_results_that_are_none(tmp_path):
     (tmp_path / "result.json").write_text('{"accuracy": 1}')
     with pytest.raises(RunError, match=r"result\.json is not the result of a run of datk"):
         read_result(tmp_path)
-
-
-# --- checksums -----------------------------------------------------------------------------------------
-
-
-def test_the_checksum_of_weights_sees_names_types_shapes_and_values():
-    state = {"a": torch.arange(6.0), "b": torch.zeros(2)}
-    same = {"b": torch.zeros(2), "a": torch.arange(6.0)}
-    others = [
-        {"a": torch.arange(6.0).view(2, 3), "b": torch.zeros(2)},
-        {"a": torch.arange(6.0).double(), "b": torch.zeros(2)},
-        {"c": torch.arange(6.0), "b": torch.zeros(2)},
-        {"a": torch.arange(6.0), "b": torch.tensor([0.0, -0.0])},
-    ]
-    assert weights_checksum(same) == weights_checksum(state)
-    assert len({weights_checksum(other) for other in [state, *others]}) == 5
-    assert weights_checksum({"a": torch.zeros(3, 4).T}) == weights_checksum({"a": torch.zeros(4, 3)})

@@ -15,8 +15,8 @@ from datk.runs import run as experiment
 from datk.runs.run import default_folder
 from datk.runs.seeds import execute_seeds, summarize
 from datk.training.report import Reporter
+from tests.toys import TOYS
 
-TOYS = f"{Path(__file__).with_name('toys.py')}:"
 FLAGS = [
     "run", "--pair", TOYS + "Toy", "--backbone", "mlp", "--align", TOYS + "Centroid", "--reg", "fisher",
     "--epochs", "2", "--device", "cpu", "--set", "train.batch_size=16",

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import datk
+from tests.toy_methods import METHODS
 from tests.toys import TOYS
 
 EPOCHS, STEPS = 4, 2
@@ -16,12 +17,24 @@ pytestmark = pytest.mark.slow
 EVERYTHING = {
     "pair": {"name": TOYS + "Toy", "shape": [2, 16, 16]},
     "backbone": "deepmerge",
-    "align": {"dann": {"hidden": [6], "dropout": 0.5}, TOYS + "Centroid": {"ramp": "linear"}},
-    "reg": {"fisher": {}, TOYS + "Teacher": {}},
+    "align": {
+        "dann": {"hidden": [6], "dropout": 0.5, "weight": 0.5},
+        TOYS + "Centroid": {"ramp": "linear"},
+        METHODS + "SecondHead": {},
+        METHODS + "Planning": {},
+    },
+    "reg": {
+        "fisher": {},
+        TOYS + "Teacher": {},
+        METHODS + "Consistency": {},
+        METHODS + "Averaged": {},
+        METHODS + "Weighing": {},
+    },
     "epochs": EPOCHS,
     "set": {"train.batch_size": 16, "train.augment": "dihedral", "train.log_every": 1, "train.save_every": 0},
 }
-"""Dropout, parameters and buffers of losses, draws of their own, a copy made in setup, augmented images."""
+"""Dropout, parameters and buffers of losses, draws of their own, copies made in setup, one of which predicts,
+other passes through the network, planned batches, weighed rows, augmented images."""
 
 PATIENT = {
     "pair": {"name": TOYS + "Toy", "groups": "shared"},
