@@ -1,65 +1,23 @@
 """What an earlier datk stored is read, resumed and not repeated; see tests/fixtures/earlier/README.md."""
 
-import json
-import shutil
 import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 
-import datk as api
 from datk.base.errors import ConfigError, DatkError, RunError
 from datk.base.version import __version__
-from datk.bench import sweep, tables
-from datk.bench.suite import read_suite
 from datk.runs.folder import recorded_experiment
 from datk.runs.result import read_result
 from datk.runs.seeds import summarize
-
-EARLIER = Path(__file__).parents[1] / "fixtures" / "earlier"
-CELLS = ["toys/none", "toys/none", "toys/mmd", "toys/mmd"]
-COMPLETE = [
-    path.parent.relative_to(EARLIER)
-    for path in sorted(EARLIER.rglob("result.json"))
-]  # fmt: skip
-INTERRUPTED = [Path("runs/interrupted"), Path("runs/interrupted-last")]
+from tests.earlier import COMPLETE, EARLIER, INTERRUPTED, copy_to, edit, epochs, read, selected
 
 
 @pytest.fixture(autouse=True)
 def _copied(tmp_path):
-    """The stored folders in the current one."""
-    shutil.copytree(EARLIER, tmp_path, dirs_exist_ok=True)
-
-
-def read(path):
-    return json.loads(Path(path).read_text())
-
-
-def edit(path, change):
-    """Change JSON in place, by a function of what is in it."""
-    content = read(path)
-    change(content)
-    Path(path).write_text(json.dumps(content))
-
-
-def epochs(folder):
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [record for record in map(json.loads, lines) if record.get("kind") == "epoch"]
-
-
-def bench(out="runs/bench", **options):
-    return sweep.run_suite(read_suite("suite.toml")[1], (0, 1), Path(out), **options)
-
-
-def statuses(outcomes):
-    return [outcome.status if not outcome.error else outcome.error for outcome in outcomes]
-
-
-def selected(folder):
-    return safetensors.torch.load_file(Path(folder) / "checkpoints" / "selected.safetensors")
+    copy_to(tmp_path)
 
 
 # --- results -------------------------------------------------------------------------------------------
@@ -294,116 +252,6 @@ def test_an_old_configuration_is_shown_and_can_be_run_again(datk):
     assert datk("run", *settings).code == 0
     again, earlier = (read(f"runs/{name}/config.json") for name in ("again", "interrupted"))
     assert again["align"]["datk:dann"] == earlier["align"]["dann"]
-
-
-# --- suites --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("moved", [False, True])
-def test_a_suite_is_not_repeated(moved):
-    out = Path("runs/bench")
-    if moved:  # where the runs that others start from are not where their configurations say
-        out = out.rename("elsewhere")
-    before = sorted(out.rglob("*"))
-    outcomes = bench(out)
-    assert [(o.entry.key, o.status) for o in outcomes] == [(cell, "was done") for cell in CELLS]
-    assert [o.result for o in outcomes] == [read_result(o.result.folder) for o in outcomes]
-    assert sorted(out.rglob("*")) == before
-
-
-def test_the_tables_of_a_suite_stay_as_they_are(datk):
-    def without_caption(text):
-        return [line for line in text.splitlines() if line.startswith("|")]
-
-    earlier = Path("runs/bench/tables.md").read_text()
-    numbers = Path("runs/bench/tables.csv").read_text()
-    edit(next(Path("runs/bench").rglob("result.json")), lambda result: result.update(energy=1.5))
-    assert datk("bench", "suite.toml", "--out", "runs/bench").code == 0
-    assert without_caption(Path("runs/bench/tables.md").read_text()) == without_caption(earlier)
-    assert Path("runs/bench/tables.csv").read_text() == numbers
-    results = [run["result"] for run in read("runs/bench/tables.json")["runs"]]
-    assert [result.get("energy") for result in results].count(1.5) == 1
-
-
-def test_what_changed_in_a_suite_is_run():
-    edit(next(Path("runs/bench/toys/none").glob("seed-1-*/config.json")), lambda c: c.update(seed=2))
-    assert statuses(bench())[:3] == ["was done", "ran", "was done"]
-    assert statuses(bench(overrides=["train.lr=0.03"])) == ["ran"] * 4
-
-
-def test_runs_on_other_data_or_from_other_weights_are_others():
-    with np.load("data.npz", allow_pickle=False) as file:
-        arrays = dict(file)
-    np.savez("data.npz", **arrays | {"target_x": arrays["target_x"] + np.float32(1e-3)})
-    assert statuses(bench()) == ["ran"] * 4
-    np.savez("data.npz", **arrays)
-    for folder in Path("runs/bench/toys/none").iterdir():
-        weights = selected(folder)
-        weights = {name: tensor + 1e-3 for name, tensor in weights.items()}
-        safetensors.torch.save_file(weights, folder / "checkpoints" / "selected.safetensors")
-    assert statuses(bench()) == ["was done", "was done", "ran", "ran"]
-
-
-@pytest.mark.parametrize(("jobs", "out"), [(1, "runs/bench"), (2, "absolute")])
-def test_an_interrupted_suite_goes_on_where_it_was(jobs, out, tmp_path):
-    (folder,) = Path("runs/bench/toys/mmd").glob("seed-1-*")
-    earlier = read_result(folder)
-    (folder / "result.json").unlink()
-    out = tmp_path / "runs" / "bench" if out == "absolute" else Path(out)
-    outcomes = bench(out, jobs=jobs)
-    assert statuses(outcomes) == ["was done", "was done", "was done", "ran"]
-    assert outcomes[3].result.folder.resolve() == folder.resolve()
-    assert outcomes[3].result.weights_sha256 == earlier.weights_sha256
-
-
-def test_an_interrupted_suite_goes_on_where_it_was_moved_to():
-    folder = bench("out")[3].result.folder
-    (folder / "result.json").unlink()
-    Path("out").rename("moved")
-    outcomes = bench("moved")
-    assert statuses(outcomes) == ["was done", "was done", "was done", "ran"]
-    moved = outcomes[3].result.folder
-    assert moved == "moved" / folder.relative_to("out")
-    assert len({start["init_sha256"] for start in read(moved / "environment.json")}) == 1
-    (moved / "result.json").unlink()
-    with pytest.raises(RunError, match=r"cannot resume .*: init was"):
-        api.run(config=moved / "config.json", init=outcomes[0].result.folder, out=moved, resume=True)
-
-
-def test_a_run_that_an_earlier_version_named_in_another_way_is_known_by_its_content():
-    """Such as one of a version in which an option that there is now was none."""
-    done = bench("out")
-    for outcome in done:
-        folder = outcome.result.folder
-        folder.rename(folder.with_name(f"seed-{outcome.seed}-0123456789ab"))
-    assert statuses(bench("out")) == ["was done"] * 4
-    (folder,) = Path("out/toys/mmd").glob("seed-0-*")
-    edit(folder / "environment.json", lambda starts: starts[0].update(init_sha256="other"))
-    assert statuses(bench("out")) == ["was done", "was done", "ran", "was done"]
-
-
-def test_a_default_that_changed_makes_another_run():
-    """Names of folders tell what differs from the defaults, whatever these are."""
-    first = bench("out")
-    written = first[0].result.folder / "config.json"
-    edit(written, lambda config: config["train"].update(patience=7))  # what the default was then, say
-    second = bench("out")
-    assert statuses(second) == ["ran", "was done", "was done", "was done"]
-    assert second[0].result.folder not in [outcome.result.folder for outcome in first]
-    assert statuses(bench("out")) == ["was done"] * 4
-    assert bench("out")[0].result == second[0].result
-
-
-def test_a_run_of_a_later_version_is_known_by_its_name():
-    done = bench("out")
-    for outcome in done:
-        edit(outcome.result.folder / "config.json", lambda config: config["train"].update(future=False))
-    assert statuses(bench("out")) == ["was done"] * 4
-    (done[0].result.folder / "result.json").unlink()
-    outcomes = bench("out")
-    assert "unknown option 'train.future'" in outcomes[0].error
-    assert "another version of datk" in outcomes[0].error
-    assert tables.fill(read_suite("suite.toml")[0], outcomes)[0].absent
 
 
 # --- folders that nothing can be made of ---------------------------------------------------------------
