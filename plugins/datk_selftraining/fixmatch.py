@@ -24,8 +24,9 @@ class FixMatch(AlignmentLoss):
     """FixMatch: predictions on strongly changed target rows follow confident ones on the plain rows.
 
     The weak view is the batch itself, with `train.augment` if that is set; the strong one is made anew in
-    every step (`datk.nn.strong_view`) and passes the network on its own, so that batch normalisation sees
-    strong views together. A row whose prediction is below the threshold counts as 0.
+    every step (`datk.nn.strong_view`) and passes the network beside the source's rows, as the batch did, so
+    that batch normalisation treats both views alike. A row whose prediction is below the threshold counts as
+    0.
 
     What is not the paper's: the labelled batch is the source's; views are made for any standardised data in
     place of its RandAugment for photographs; and, by default, predictions are aligned to the source's class
@@ -72,7 +73,7 @@ class FixMatch(AlignmentLoss):
         """Cross-entropy to confident predictions; logs the share of confident rows."""
         assert step.network is not None
         strong = strong_view(target.x, self.config.strength, self.config.symmetries)
-        _, logits = step.network(strong, target.domain)
+        _, logits = step.network(torch.cat([source.x, strong]), torch.cat([source.domain, target.domain]))
         known = source.logits.detach().softmax(dim=1)
         teaching = target.logits.detach().softmax(dim=1)
         if self.config.align_shares:
@@ -80,5 +81,7 @@ class FixMatch(AlignmentLoss):
             self.target_mean.lerp_(teaching.mean(dim=0), 1 - KEPT)
             teaching = aligned(teaching, self.source_mean, self.target_mean)
         scale = known.amax(dim=1).mean() if self.config.relative else 1.0
-        value, confident = confident_cross_entropy(logits, teaching, self.config.threshold * scale)
+        value, confident = confident_cross_entropy(
+            logits[len(source.x) :], teaching, self.config.threshold * scale
+        )
         return value, {"confident": confident}

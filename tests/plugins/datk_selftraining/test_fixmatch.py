@@ -79,8 +79,8 @@ def test_the_value_is_the_formula_over_several_steps(options, term, network, vie
             threshold *= sum(max(row) for row in p["source"]) / 5
         torch.manual_seed(seed)
         strong = strong_view(target.x)
-        assert torch.equal(network.shown[-1][0], strong)
-        assert torch.equal(network.shown[-1][1], target.domain)
+        assert torch.equal(network.shown[-1][0], torch.cat([source.x, strong]))
+        assert network.shown[-1][1].tolist() == [0] * 5 + [1] * 6
         losses = []
         for row, goal in zip(network.linear(strong).tolist(), p["target"], strict=True):
             best = max(range(3), key=lambda k, goal=goal: goal[k])
@@ -129,7 +129,7 @@ def test_two_classes(term, views, step):
     """Undecided rows are not learned from, certain ones are."""
     teaching = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]], dtype=torch.float64)
     source, target = views(draw(3, 4), draw(3, 4), source_logits=teaching, target_logits=teaching)
-    asked = torch.zeros(3, 2, dtype=torch.float64)
+    asked = torch.zeros(6, 2, dtype=torch.float64)
     value, logged = term(classes=2)(source, target, step()._replace(network=lambda x, domain: ({}, asked)))
     assert value.item() == pytest.approx(2 * math.log(2) / 3)
     assert logged["confident"].item() == pytest.approx(2 / 3)
@@ -139,12 +139,12 @@ def test_strength_and_symmetries_reach_the_views(term, views, step):
     """Without strength a view shows what is there; with symmetries in all eight ways."""
     x = torch.arange(4.0, dtype=torch.float64).view(1, 1, 2, 2).repeat(60, 1, 1, 1)
     source, target = views(draw(3, 4), draw(60, 4), source_logits=draw(3, 3), target_logits=draw(60, 3))
-    target = replace(target, x=x)
+    source, target = replace(source, x=x[:3]), replace(target, x=x)
     seen = []
 
     def network(x, domain):
-        seen.append(x)
-        return {}, draw(60, 3)
+        seen.append(x[3:])
+        return {}, draw(63, 3)
 
     for options in ({"strength": 0.0}, {"strength": 0.0, "symmetries": True}, {}):
         term(**options)(source, target, step()._replace(network=network))
