@@ -43,10 +43,10 @@ class LossTerm(nn.Module, ABC):
     numbers are predicted."""
     needs_init: ClassVar[bool] = False
     """Whether it starts from a trained model (`--init`), as source-free methods do."""
-    over_batch: ClassVar[bool] = False
+    over_batch: bool = False
     """Whether the value is something else than a mean over rows, so that the mean of the values of two halves
     of a batch is not that of the whole (distances between distributions, sums). Where several processes train
-    together such a term sees the rows of all of them, others those of their own."""
+    together such a term sees the rows of all of them, others those of their own. An instance may set it."""
 
     def __init__(self, config: Any, model: ModelInfo) -> None:
         super().__init__()
@@ -107,8 +107,9 @@ class LossTerm(nn.Module, ABC):
 class AlignmentLoss(LossTerm):
     """A term that draws the two domains together."""
 
-    phases: ClassVar[tuple[Phase, ...]] = (Phase(),)
-    """Optimisation problems of one step, in order. Of several alignments at most one may change this."""
+    phases: tuple[Phase, ...] = (Phase(),)
+    """Optimisation problems of one step, in order; an instance may set them. Of several alignments at most
+    one may change this."""
 
 
 class Regularizer(LossTerm):

@@ -40,20 +40,19 @@ def with_head(backbone: Backbone, head: nn.Module) -> Backbone:
 
 
 def reinitialized(module: nn.Module) -> nn.Module:
-    """The module with first weights of its own, drawn from torch's default generator.
+    """The module with first weights of its own, drawn from torch's default generator, in place.
 
-    Layers draw as they were built to (`reset_parameters`); a parameter of none of them is drawn from a normal
-    distribution with its mean and deviation.
+    Layers draw as they were built to (`reset_parameters`). A parameter that this leaves as it was, because
+    its module has no such method or computes its weights from others (weight normalisation), is drawn from
+    a normal distribution with its mean and deviation; one whose values are all equal stays.
     """
-    redrawn: set[int] = set()
-    for part in module.modules():
-        reset = getattr(part, "reset_parameters", None)
-        if callable(reset):
-            reset()
-            redrawn |= {id(parameter) for parameter in part.parameters(recurse=False)}
+    before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
     with torch.no_grad():
-        for parameter in module.parameters():
-            if id(parameter) not in redrawn and parameter.numel() > 1:
-                deviation, mean = torch.std_mean(parameter)
+        for part in module.modules():
+            if callable(reset := getattr(part, "reset_parameters", None)):
+                reset()
+        for name, parameter in module.named_parameters():
+            if torch.equal(parameter, before[name]):
+                deviation, mean = torch.std_mean(parameter, correction=0)
                 parameter.normal_().mul_(deviation).add_(mean)
     return module

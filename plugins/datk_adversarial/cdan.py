@@ -6,11 +6,11 @@ from typing import Literal
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
-from torch.nn.functional import log_softmax, logsigmoid
+from torch.nn.functional import log_softmax
 
 from datk.interfaces import AlignmentLoss, ModelInfo, ParamGroup, SourceView, Step, TargetView, TermConfig
 from datk.nn import joined, ramp, reverse_gradient
-from datk_adversarial.dann import RAMP_OF_REVERSAL, domain_classifier
+from datk_adversarial.dann import RAMP_OF_REVERSAL, domain_classifier, domain_loss
 
 LARGEST_PRODUCT = 4096
 """Length D K of the product of features and predictions from which on random projections stand in for it, as
@@ -18,13 +18,14 @@ in the paper."""
 
 
 def multilinear(features: Tensor, predictions: Tensor) -> Tensor:
-    """Products f_a p_k of features [B, D] and predictions [B, K]: [B, D K] (Long et al. 2018, equation 5)."""
+    """Products f_a p_k of features [B, D] and predictions [B, K]: [B, D K] (Long et al. 2018, section
+    3.2)."""
     return (predictions[:, :, None] * features[:, None, :]).flatten(1)
 
 
 def randomized(features: Tensor, predictions: Tensor, of_features: Tensor, of_predictions: Tensor) -> Tensor:
     """(f R_f) * (p R_p) / sqrt(d) with random matrices R_f [D, d] and R_p [K, d]: [B, d], whose scalar
-    products are on average those of `multilinear` (Long et al. 2018, equation 6)."""
+    products are on average those of `multilinear` (Long et al. 2018, section 3.2)."""
     return (features @ of_features) * (predictions @ of_predictions) / math.sqrt(of_features.shape[1])
 
 
@@ -41,10 +42,17 @@ def entropy_weights(logits: Tensor) -> Tensor:
 class CDAN(AlignmentLoss):
     """CDAN: features and predictions, taken together, that a domain classifier cannot tell apart.
 
-    As DANN, but the domain classifier sees the product of the features with the predicted probabilities, so
-    that classes are aligned with classes. With `entropy = true`, which the paper calls CDAN+E, rows with
-    confident predictions count more; weights are scaled to mean 1 in each domain by itself. Batches of
-    unequal size count alike, as in DANN. The reversed gradient grows over training, as in the authors' code.
+    As DANN, but the classifier sees the product of the features with the predicted probabilities, so that
+    classes are aligned with classes. Where that product is longer than 4096, random projections to 1024
+    stand in for it, as in the paper; they are 1024 (D + K) numbers for D features and K classes. With
+    `entropy = true`, which the paper calls CDAN+E, rows with confident predictions count more. The growth of
+    the reversed gradient, `hidden`, `dropout` and `projected` are those of the authors' code, which also
+    stops the gradient of the probabilities, so that only the features are to fool the classifier, and for
+    digits passes both domains at once, so that batch normalisation sees them together.
+
+    Not the authors': the classifier's first weights are those of `dann`; weights of CDAN+E have no gradient;
+    each domain counts alike, whatever its rows. Their learning rate of new layers is ten times that of a
+    pretrained trunk (`lr_mult`).
 
     Reference: Long et al. 2018, "Conditional Adversarial Domain Adaptation", NeurIPS.
     """
@@ -94,29 +102,21 @@ class CDAN(AlignmentLoss):
             self.register_buffer("of_features", torch.randn(model.feature_dim, size))
             self.register_buffer("of_predictions", torch.randn(model.outputs, size))
         self.classifier = domain_classifier(size, config.hidden, config.dropout)
-        # Mean weights of a domain are means over its rows, so that halves of a batch weigh otherwise.
-        self.over_batch = config.entropy  # type: ignore[misc]
+        # Weights are scaled over the rows of a domain, so that halves of a batch weigh otherwise.
+        self.over_batch = config.entropy
 
     def forward(self, source: SourceView, target: TargetView, step: Step) -> Tensor:
-        """Loss of the domain classifier, whose gradient is reversed for features and predictions."""
+        """Loss of the domain classifier, whose gradient is reversed for the features."""
         growth = ramp(RAMP_OF_REVERSAL[self.config.reversal], step.progress)
-        coefficient = self.config.coefficient * growth
-        features = reverse_gradient(joined(source, target), coefficient)
-        logits = torch.cat([source.logits, target.logits])
-        predictions = reverse_gradient(logits, coefficient).softmax(dim=1)
+        features = reverse_gradient(joined(source, target), self.config.coefficient * growth)
+        predictions = torch.cat([source.logits, target.logits]).detach().softmax(dim=1)
         if self.projects:
             seen = randomized(features, predictions, self.of_features, self.of_predictions)
         else:
             seen = multilinear(features, predictions)
-        judged = self.classifier(seen).squeeze(1)
-        of_source, of_target = judged.split([len(source.features), len(target.features)])
-        losses = -logsigmoid(of_source), -logsigmoid(-of_target)
-        if self.config.entropy:
-            losses = (
-                entropy_weights(source.logits) * losses[0],
-                entropy_weights(target.logits) * losses[1],
-            )
-        return (losses[0].mean() + losses[1].mean()) / 2
+        of_source, of_target = self.classifier(seen).split([len(source.features), len(target.features)])
+        weights = (entropy_weights(source.logits), entropy_weights(target.logits))
+        return domain_loss(of_source, of_target, weights if self.config.entropy else None)
 
     def param_groups(self) -> list[ParamGroup]:
         """The domain classifier, with its own learning rate."""

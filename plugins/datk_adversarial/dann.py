@@ -12,13 +12,20 @@ from datk.nn import joined, mlp, ramp, reverse_gradient
 RAMP_OF_REVERSAL = {"constant": "constant", "ganin": "dann"}
 
 
-def domain_loss(source_logits: Tensor, target_logits: Tensor) -> Tensor:
+def domain_loss(
+    source_logits: Tensor, target_logits: Tensor, weights: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
     """Binary cross-entropy of a classifier's logits [M, 1] and [N, 1] for source = 1 and target = 0; 0-d.
 
     The mean over each domain, then over the two, so that unequal batches count alike; for M = N this is
     the mean over all rows.
+
+    weights: of the rows, [M] and [N], each of mean 1.
     """
-    return -(logsigmoid(source_logits).mean() + logsigmoid(-target_logits).mean()) / 2
+    of_source, of_target = logsigmoid(source_logits), logsigmoid(-target_logits)
+    if weights is not None:
+        of_source, of_target = weights[0][:, None] * of_source, weights[1][:, None] * of_target
+    return -(of_source.mean() + of_target.mean()) / 2
 
 
 def domain_classifier(features: int, hidden: tuple[int, ...], dropout: float) -> nn.Sequential:

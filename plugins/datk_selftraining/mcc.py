@@ -13,16 +13,18 @@ def class_confusion(logits: Tensor, temperature: float) -> Tensor:
 
     With p = softmax(g / T), weights w_i = B (1 + exp(-H(p_i))) / sum_j (1 + exp(-H(p_j))) that have no
     gradient, and the confusion C = sum_i w_i p_i p_i^T, whose rows are scaled to sum 1: the sum of what is
-    off the diagonal divided by K (Jin et al. 2020, equations 3 to 7). A class that nothing is predicted as
-    has a row of zeros, whose scaling is kept finite.
+    off the diagonal divided by K (Jin et al. 2020, section 3).
+
+    The matrix is not made: as probabilities sum to 1, class k has sum_i a_ik (1 - p_ik) off the diagonal,
+    where a_ik = w_i p_ik / sum_j w_j p_jk is sample i's share of all that is predicted as k. By logarithms
+    these shares exist for a class that nothing is predicted as, too, so that predictions of one class alone
+    have the largest value, not the smallest.
     """
     log_p = log_softmax(logits / temperature, dim=1)
     p = log_p.exp()
-    weights = 1 + (p * log_p).sum(dim=1).detach().exp()
-    weights = weights * len(weights) / weights.sum()
-    confusion = (weights[:, None] * p).T @ p
-    confusion = confusion / confusion.sum(dim=1, keepdim=True).clamp_min(torch.finfo(p.dtype).tiny)
-    return (confusion.sum() - confusion.diagonal().sum()) / logits.shape[1]
+    weights = 1 + (p * log_p).sum(dim=1, keepdim=True).detach().exp()
+    shares = (weights.log() + log_p).softmax(dim=0)
+    return (shares * (1 - p)).sum() / logits.shape[1]
 
 
 class MCC(AlignmentLoss):
@@ -30,7 +32,9 @@ class MCC(AlignmentLoss):
 
     Needs no domain classifier and no source rows: what is small is the correlation between the probabilities
     of different classes, counted over the batch with confident rows first. A batch should hold several rows
-    of every class. Divided by the number K of classes, so that values compare across data sets.
+    of every class. Divided by the number K of classes, as in the paper, so that values compare across data
+    sets. Temperature and weight 1 are those of the authors' code, too; it passes the domains one after the
+    other, where batch normalisation sees both at once here.
 
     Reference: Jin et al. 2020, "Minimum Class Confusion for Versatile Domain Adaptation", ECCV.
     """

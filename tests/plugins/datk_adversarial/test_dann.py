@@ -59,6 +59,15 @@ def test_domains_count_alike_whatever_their_size():
     torch.testing.assert_close(domain_loss(source, target), domain_loss(source.repeat(7, 1), target))
 
 
+def test_rows_with_weights_count_by_them():
+    """A row of weight 2 beside one of weight 0 stands for both."""
+    source, target = draw(2, 1, 0), draw(3, 1, 1)
+    weights = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 3.0, 0.0])
+    torch.testing.assert_close(domain_loss(source, target, weights), domain_loss(source[:1], target[1:2]))
+    even = torch.ones(2), torch.ones(3)
+    torch.testing.assert_close(domain_loss(source, target, even), domain_loss(source, target))
+
+
 def test_hopeless_logits_stay_finite():
     source = torch.tensor([[-1e4]], requires_grad=True)
     loss = domain_loss(source, torch.tensor([[1e4]]))
