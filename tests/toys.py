@@ -42,6 +42,7 @@ class ToyConfig(ComponentConfig):
     groups: Literal["none", "own", "shared"] = "none"
     sources: int = 1
     sorted_target: bool = False
+    renamed: bool = False
 
 
 class Toy(DomainPair):
@@ -62,6 +63,8 @@ class Toy(DomainPair):
             domain = rows // config.classes % config.sources
             moved = self.source.x + np.float32(10) * domain.reshape(-1, *[1] * len(config.shape))
             self.source = replace(self.source, x=moved.astype(np.float32), domain=domain)
+        if config.renamed:
+            answers = (answers + 1) % config.classes
         if config.permute_answers is not None:
             answers = np.random.default_rng(config.permute_answers).permutation(answers)
         if config.sorted_target:

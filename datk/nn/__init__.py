@@ -4,7 +4,12 @@ from datk.nn.distances import gram, joined, joint_distances, squared_distances
 from datk.nn.gradients import ramp, reverse_gradient, scale_gradient
 from datk.nn.layers import mlp, reinitialized, with_head
 from datk.nn.norms import DomainBatchNorm, by_domain, of_domains
-from datk.nn.transport import sinkhorn_divergence, transport_cost
+from datk.nn.transport import (
+    sinkhorn_divergence,
+    sinkhorn_divergence_of_distances,
+    sinkhorn_plan,
+    transport_cost,
+)
 from datk.nn.views import strong_view
 
 __all__ = [
@@ -20,6 +25,8 @@ __all__ = [
     "reverse_gradient",
     "scale_gradient",
     "sinkhorn_divergence",
+    "sinkhorn_divergence_of_distances",
+    "sinkhorn_plan",
     "squared_distances",
     "strong_view",
     "transport_cost",

@@ -1,92 +1,139 @@
-"""Optimal transport between two clouds of rows, with entropy: Sinkhorn's algorithm on logarithms."""
+"""Optimal transport between two clouds of rows, with entropy: Sinkhorn's algorithm on logarithms.
+
+Costs are |x - y|^2 / 2 and the rows of a cloud weigh alike. A blur is a length, below which the transport
+does not look: the factor epsilon of the entropy is its square.
+"""
 
 import math
 
 import torch
 from torch import Tensor
 
+from datk.nn.distances import squared_distances
+
 ITERATIONS = 20
-"""At the last blur, after one at each larger one: more change the divergence by less than a percent."""
+"""At the last blur, after one at each larger one."""
+REACH = 100
+"""Largest ratio of a cloud's diameter and the blur that the larger ones are made for."""
 
 
-def _potentials(cost: Tensor, epsilons: Tensor) -> tuple[Tensor, Tensor]:
-    """Dual potentials f [M] and g [N] of uniform weights for costs [M, N], without gradient.
+def _log_mean_exp(x: Tensor, dim: int) -> Tensor:
+    """log mean exp(x) over a dimension of [M, N].
 
-    Both are updated at once from their averages with the last ones, which also converges for equal clouds
-    (Feydy et al. 2019, section 3.3); epsilons [I] decrease.
+    At the largest value the logarithm of the softmax is minus that of the sum of exp(x - largest); on a CPU
+    it is several times faster than `torch.logsumexp`.
     """
-    m, n = cost.shape
-    f, g = cost.new_zeros(m), cost.new_zeros(n)
-
-    def soft_minimum(cost: Tensor, potential: Tensor, epsilon: Tensor) -> Tensor:
-        """-eps log mean_j exp((potential_j - cost_ij) / eps) over the columns."""
-        return -epsilon * (torch.logsumexp((potential - cost) / epsilon, dim=1) - math.log(len(potential)))
-
-    for epsilon in epsilons:
-        f, g = (
-            (f + soft_minimum(cost, g, epsilon)) / 2,
-            (g + soft_minimum(cost.mT, f, epsilon)) / 2,
-        )
-    # One more of each from the other, so that the gradient is that of the optimum.
-    last = epsilons[-1]
-    return soft_minimum(cost, g, last), soft_minimum(cost.mT, f, last)
+    return x.amax(dim=dim) - torch.log_softmax(x, dim=dim).amax(dim=dim) - math.log(x.shape[dim])
 
 
-def _scaling(largest: Tensor, blur: Tensor, scaling: float) -> Tensor:
-    """Blurs to the power 2 from the diameter of the clouds down to the last one: [I], of constant length.
+def _epsilons(largest: Tensor, epsilon: Tensor, scaling: float) -> Tensor:
+    """Epsilons [I] for costs of at most `largest`: down to the last one by the factor scaling^2, then
+    `ITERATIONS` times that one. I does not depend on values, which would have to be read."""
+    steps = math.ceil(math.log(REACH) / -math.log(scaling))
+    factors = scaling ** (2 * torch.arange(steps, device=epsilon.device, dtype=epsilon.dtype))
+    # Costs of 0, of clouds that collapsed to one point, leave nothing to come down from.
+    return torch.cat([torch.maximum(2 * largest * factors, epsilon), epsilon.expand(ITERATIONS)])
 
-    The number of steps is that for the smallest blur that is asked for, a hundredth of the diameter, so that
-    no value has to be read.
+
+def _potentials(cost: Tensor, epsilon: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
+    """Dual potentials f [M] and g [N] of costs [M, N]; the columns of their plan are exact."""
+    f, g = cost.new_zeros(len(cost)), cost.new_zeros(cost.shape[1])
+    for eps in _epsilons(cost.max(), epsilon, scaling):
+        ratio = cost / eps
+        f = -eps * _log_mean_exp(g / eps - ratio, dim=1)
+        g = -eps * _log_mean_exp((f / eps)[:, None] - ratio, dim=0)
+    return f, g
+
+
+def _own_potential(cost: Tensor, epsilon: Tensor, scaling: float) -> Tensor:
+    """Dual potential f [M] of a cloud and itself, for symmetric costs [M, M].
+
+    Both potentials are the same one, and its average with its update converges far faster than updates in
+    turn (Feydy et al. 2019, section 3.3).
     """
-    steps = math.ceil(math.log(100) / -math.log(scaling))
-    powers = scaling ** torch.arange(steps, device=blur.device, dtype=blur.dtype)
-    blurs = torch.maximum(largest * powers, blur)
-    return torch.cat([blurs, blur.expand(ITERATIONS)]).square()
+    f = cost.new_zeros(len(cost))
+    for eps in _epsilons(cost.max(), epsilon, scaling):
+        f = (f - eps * _log_mean_exp((f - cost) / eps, dim=1)) / 2
+    return f
 
 
-def transport_cost(source: Tensor, target: Tensor, blur: Tensor, scaling: float = 0.5) -> Tensor:
-    """Entropic transport cost of uniform clouds source [M, D] and target [N, D] for |x - y|^2 / 2; 0-d.
+def _plan(cost: Tensor, f: Tensor, g: Tensor, epsilon: Tensor) -> Tensor:
+    return ((f[:, None] + g - cost) / epsilon).exp() / cost.numel()
 
-    min_P <P, C> + blur^2 KL(P | uniform x uniform), by its dual mean f + mean g at the potentials of
-    Sinkhorn's algorithm; by the envelope theorem its gradient is that of one last update with the potentials
-    held constant.
+
+def _value(cost: Tensor, f: Tensor, g: Tensor, epsilon: Tensor) -> Tensor:
+    """Transport cost by its dual, mean f + mean g, whose derivative by a cost is the plan (envelope
+    theorem)."""
+    held = cost.detach()
+    return f.mean() + g.mean() + (_plan(held, f, g, epsilon) * (cost - held)).sum()
+
+
+def _constant(value: Tensor | float, cost: Tensor) -> Tensor:
+    """As a 0-d tensor of the costs' type and place, without a copy from the host."""
+    return value.detach().to(cost.dtype) if isinstance(value, Tensor) else cost.new_full((), value)
+
+
+def sinkhorn_plan(cost: Tensor, epsilon: Tensor | float, scaling: float = 0.8) -> Tensor:
+    """Plan P [M, N] that carries uniform weights of M rows to those of N columns at the least cost.
+
+    The minimum of <P, C> + epsilon KL(P | uniform x uniform), for any costs C [M, N] (Cuturi 2013).
+    The plan is constant: by the envelope theorem the gradient of (P * C).sum() is that of the minimum. Its
+    columns are 1 / N each; its rows are 1 / M when the iterations, whose number is constant, have converged.
 
     Args:
-        blur: 0-d, in units of the rows' distances, at least a hundredth of the clouds' diameter to converge.
-        scaling: factor between one blur and the next on the way down.
+        epsilon: factor of the entropy, 0-d, in units of the costs; far below a thousandth of the largest cost
+            more iterations would be needed.
+        scaling: factor between the square root of one epsilon and that of the next on the way down to the
+            last; nearer to 1 is slower and more exact.
     """
-    cost = _squared_distances(source, target) / 2
     held = cost.detach()
-    epsilons = _scaling((2 * held.max()).sqrt(), blur.detach(), scaling)
-    f, g = _potentials(held, epsilons)
-    epsilon = epsilons[-1]
-    # P_ij / (1/M 1/N) = exp((f_i + g_j - C_ij) / eps): the derivative of the cost by C_ij.
-    plan = ((f[:, None] + g[None, :] - held) / epsilon).exp() / held.numel()
-    return f.mean() + g.mean() + (plan * (cost - held)).sum()
+    epsilon = _constant(epsilon, held)
+    return _plan(held, *_potentials(held, epsilon, scaling), epsilon)
 
 
-def _squared_distances(source: Tensor, target: Tensor) -> Tensor:
-    """|x_i - y_j|^2 [M, N], whose gradient is finite where rows are equal."""
-    middle = source.detach().mean(dim=0)
-    source, target = source - middle, target - middle
-    norms = source.square().sum(dim=1)[:, None] + target.square().sum(dim=1)[None, :]
-    return (norms - 2 * source @ target.mT).clamp_min(0)
+def transport_cost(source: Tensor, target: Tensor, blur: Tensor | float, scaling: float = 0.8) -> Tensor:
+    """Entropic transport cost of clouds source [M, D] and target [N, D]; 0-d.
 
-
-def sinkhorn_divergence(source: Tensor, target: Tensor, blur: Tensor, scaling: float = 0.5) -> Tensor:
-    """Debiased Sinkhorn divergence of uniform clouds source [M, D] and target [N, D]; 0-d, 0 for equal
-    clouds.
-
-    OT(s, t) - OT(s, s) / 2 - OT(t, t) / 2 of `transport_cost` (Feydy et al. 2019, equation 3): half the
-    squared Wasserstein distance for a small blur, half the squared distance of the means for a large one.
-
-    Example:
-        >>> cloud = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
-        >>> f"{sinkhorn_divergence(cloud, cloud + 3, torch.tensor(0.1)):.3f}"
-        '9.000'
+    min_P <P, C> + blur^2 KL(P | uniform x uniform) with C_ij = |x_i - y_j|^2 / 2. It has a gradient for both
+    clouds, not for the blur. Arguments are those of `sinkhorn_divergence`.
     """
-    return (
-        transport_cost(source, target, blur, scaling)
-        - transport_cost(source, source, blur, scaling) / 2
-        - transport_cost(target, target, blur, scaling) / 2
-    )
+    m = len(source)
+    cost = squared_distances(torch.cat([source, target]))[:m, m:] / 2
+    epsilon = _constant(blur, cost).square()
+    return _value(cost, *_potentials(cost.detach(), epsilon, scaling), epsilon)
+
+
+def sinkhorn_divergence(source: Tensor, target: Tensor, blur: Tensor | float, scaling: float = 0.8) -> Tensor:
+    """Debiased entropic transport cost of clouds source [M, D] and target [N, D]; 0-d, 0 for equal clouds.
+
+    OT(s, t) - OT(s, s) / 2 - OT(t, t) / 2 with OT of `transport_cost` (Feydy et al. 2019, equation 3). Small
+    blurs give half the squared Wasserstein-2 distance, large ones half the squared distance of the means.
+
+    The number of iterations is constant. Of clouds of 64 rows and a blur of a twentieth of the diameter the
+    value was within 1e-4 of the converged one, and the gradient within a few percent, whatever the scaling.
+    Clusters far apart in units of the blur that hold other shares of the two clouds converge last: mass that
+    must pass between them is underrated, by a fifth of the value in the worst case that was looked at.
+
+    Args:
+        blur: length in the space of the rows below which the transport does not look, 0-d; at least a
+            hundredth of the clouds' diameter, or more iterations would be needed.
+        scaling: factor between one blur and the next on the way down to the last; nearer to 1 is slower and
+            more exact.
+    """
+    distances = squared_distances(torch.cat([source, target]))
+    return sinkhorn_divergence_of_distances(distances, len(source), blur, scaling)
+
+
+def sinkhorn_divergence_of_distances(
+    distances: Tensor, m: int, blur: Tensor | float, scaling: float = 0.8
+) -> Tensor:
+    """`sinkhorn_divergence` from the squared distances [M + N, M + N] of all rows, the first M of the
+    source."""
+    cost = distances / 2
+    epsilon = _constant(blur, cost).square()
+    between = cost[:m, m:]
+    value = _value(between, *_potentials(between.detach(), epsilon, scaling), epsilon)
+    for within in (cost[:m, :m], cost[m:, m:]):
+        f = _own_potential(within.detach(), epsilon, scaling)
+        value = value - _value(within, f, f, epsilon) / 2
+    return value

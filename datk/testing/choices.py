@@ -28,7 +28,7 @@ def check_selector(cls: type[Selector], config: Any) -> Iterator[Check]:
 
 
 def _scores(cls: type[Selector], config: Any, labels: Labels) -> Iterator[Check]:
-    of = f"of {labels}"
+    of = f"({labels})"
     task = _fitted(ThreeClasses(VECTORS, labels), labels)
     selector = cls(config, task)
     good, bad = _predictors(labels, good=True), _predictors(labels, good=False)

@@ -4,29 +4,48 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from datk.interfaces import AlignmentLoss, ModelInfo, ParamGroup, SourceView, Step, TargetView, TermConfig
-from datk.nn import sinkhorn_divergence
+from datk.interfaces import (
+    AlignmentLoss,
+    Backbone,
+    ModelInfo,
+    ParamGroup,
+    SourceView,
+    Step,
+    TargetView,
+    TermConfig,
+)
+from datk.nn import joint_distances, sinkhorn_divergence_of_distances
 
 SMALLEST_BLUR = 0.01
 LEAST, RATIO = 1e-3, 0.25
-"""eta_1 is at least 1e-3, and eta_2 at least a quarter of it, as in the authors' code."""
+"""eta1 is at least 1e-3, and eta2 at least a quarter of it, as in the authors' code."""
 
 
-def adaptive_blur(source: Tensor, target: Tensor, share: float) -> Tensor:
-    """`share` of the largest distance between two rows of source [M, D] and target [N, D], at least 0.01;
-    0-d, without gradient."""
-    rows = torch.cat([source, target]).detach()
-    return (share * torch.cdist(rows, rows).max()).clamp_min(SMALLEST_BLUR)
+def adaptive_blur(distances: Tensor, m: int, share: float) -> Tensor:
+    """`share` of the largest distance between a source and a target row, at least 0.01; 0-d, without
+    gradient.
+
+    distances: squared ones [M + N, M + N] of all rows, the first M of the source.
+    """
+    return (share * distances[:m, m:].detach().max().sqrt()).clamp_min(SMALLEST_BLUR)
 
 
 class SIDDA(AlignmentLoss):
     """SIDDA: Sinkhorn divergence of the features, weighed against classification by learned uncertainties.
 
-    The loss is CE / (2 eta_1^2) + S / (2 eta_2^2) + ln(eta_1 eta_2), with the debiased Sinkhorn divergence S
-    whose blur is a share of the features' diameter. Both eta start at 1 and are learned with the network,
-    without weight decay (the authors' optimiser decays them, too). They are kept from vanishing as in the
-    authors' code, but where they are used, not before a step. During `warmup` epochs the classification
-    alone is trained. Both are logged.
+    The loss is CE / (2 eta1^2) + S / (2 eta2^2) + ln |eta1 eta2| (after Kendall et al. 2018), with the
+    debiased Sinkhorn divergence S, whose blur is a share of the largest distance between the domains'
+    features. Both eta start at 1 and learn with the network's learning rate. During `warmup` epochs the
+    classification alone is trained, and they stay where they are; a run that is no longer than that is never
+    aligned.
+
+    What differs from the authors' code: the eta have no weight decay, which would drag them to 0 and so
+    raise both weights, already in the warm-up; they are held above their bounds after each step, not before
+    it, so that no step sees them below; the target's rows pass through the network during the warm-up, so
+    that batch normalisation knows them from the start.
+
+    eta1, eta2 and S are logged. `weight` and `ramp` act on the pull on the features, not on what the eta
+    learn.
 
     Reference: Pandya et al. 2025, "SIDDA: SInkhorn Dynamic Domain Adaptation", arXiv:2501.14048.
     """
@@ -39,39 +58,48 @@ class SIDDA(AlignmentLoss):
         warmup: int = Field(5, ge=0)
         """Epochs before the alignment sets in."""
 
-        blur: float = Field(0.05, gt=0, le=1)
-        """Blur of the transport as a share of the largest distance between two features of a batch."""
+        blur: float = Field(0.05, ge=0.01, le=1)
+        """Blur of the transport as a share of the largest distance between a source and a target feature of a
+        batch; it is never less than 0.01."""
 
-        scaling: float = Field(0.9, gt=0, lt=1)
-        """Factor between one blur and the next while Sinkhorn's algorithm sharpens."""
+        scaling: float = Field(0.9, ge=0.1, le=0.99)
+        """Factor between one blur and the next while Sinkhorn's algorithm sharpens; nearer to 1 is slower and
+        more exact."""
+
+        lr_mult: float = Field(1.0, gt=0)
+        """Factor on the learning rate of eta1 and eta2."""
 
     def __init__(self, config: Config, model: ModelInfo) -> None:
         super().__init__(config, model)
-        self.etas = nn.Parameter(torch.ones(2))
-
-    def _etas(self) -> tuple[Tensor, Tensor]:
-        """eta_1 and eta_2, kept from vanishing."""
-        first = self.etas[0].clamp_min(LEAST)
-        return first, torch.maximum(self.etas[1], RATIO * first.detach())
-
-    def _aligns(self, step: Step) -> Tensor:
-        """1 once the warm-up is over, 0 before."""
-        return step.epoch.ge(self.config.warmup).float()
+        self.eta1 = nn.Parameter(torch.ones(()))
+        self.eta2 = nn.Parameter(torch.ones(()))
 
     def supervision(self, losses: Tensor, source: SourceView, target: TargetView, step: Step) -> Tensor:
-        """CE / (2 eta_1^2); the plain mean during the warm-up."""
-        first, _ = self._etas()
-        aligns = self._aligns(step)
-        return losses.mean() * (aligns / (2 * first.square()) + (1 - aligns))
+        """CE / (2 eta1^2) + ln |eta1|; CE alone during the warm-up."""
+        loss = losses.mean()
+        return torch.where(self._warms_up(step), loss, _weighed(loss, self.eta1))
 
     def forward(self, source: SourceView, target: TargetView, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
-        """S / (2 eta_2^2) + ln(eta_1 eta_2); 0 during the warm-up."""
-        first, second = self._etas()
-        blur = adaptive_blur(source.features, target.features, self.config.blur)
-        divergence = sinkhorn_divergence(source.features, target.features, blur, self.config.scaling)
-        value = divergence / (2 * second.square()) + (first * second).log()
-        return self._aligns(step) * value, {"eta_1": first, "eta_2": second, "divergence": divergence}
+        """S / (2 eta2^2) + ln |eta2|; 0 during the warm-up."""
+        distances, m = joint_distances(source, target), len(source.features)
+        blur = adaptive_blur(distances, m, self.config.blur)
+        divergence = sinkhorn_divergence_of_distances(distances, m, blur, self.config.scaling)
+        value = torch.where(self._warms_up(step), 0.0, _weighed(divergence, self.eta2))
+        return value, {"eta1": self.eta1, "eta2": self.eta2, "divergence": divergence}
+
+    def after_step(self, backbone: Backbone) -> None:
+        """Hold eta1 and eta2 above their bounds."""
+        self.eta1.clamp_(min=LEAST)
+        self.eta2.copy_(torch.maximum(self.eta2, RATIO * self.eta1))
 
     def param_groups(self) -> list[ParamGroup]:
-        """The two uncertainties, without weight decay."""
-        return [ParamGroup([self.etas], weight_decay=0.0)]
+        """eta1 and eta2, without weight decay."""
+        return [ParamGroup([self.eta1, self.eta2], lr_mult=self.config.lr_mult, weight_decay=0.0)]
+
+    def _warms_up(self, step: Step) -> Tensor:
+        return step.epoch.lt(self.config.warmup)
+
+
+def _weighed(loss: Tensor, eta: Tensor) -> Tensor:
+    """Of a loss with learned uncertainty eta (Kendall et al. 2018)."""
+    return loss / (2 * eta.square()) + eta.abs().log()
