@@ -4,6 +4,7 @@ import pytest
 
 from datk.interfaces import Regularizer
 from datk.testing import ToyPair, assert_conforms, check
+from tests.testing import broken_choices as choices
 from tests.testing import broken_others as broken
 
 FAULTS = [
@@ -28,22 +29,22 @@ FAULTS = [
     (broken.AnswersInFileOrder, "answers follow the rows asked for", "a label per row"),
     (broken.OtherData, "the same options give the same data", "differ"),
     (broken.NeedsPath, "works with default options", "path"),
-    (broken.LessIsBetter, "more is better (classes)", "the largest score is kept"),
-    (broken.NoNumber, "scores a predictor (classes)", "nan"),
-    (broken.Draws, "gives the same score again (classes)", ", then "),
-    (broken.LooksSecretly, "scores a predictor (classes)", "say needs_target = True"),
-    (broken.WantsTargetLabels, "scores a predictor (classes)", "AttributeError"),
-    (broken.WantsClasses, "scores a predictor (numbers)", "say needs_classes = True"),
-    (broken.ChangesOutputs, "leaves the outputs as they are (classes)", "in place"),
-    (broken.MeanLoss, "gives a loss [B], each row its own", "of shape []"),
-    (broken.MixesRows, "gives a loss [B], each row its own", "depends on other rows"),
-    (broken.NoGradient, "gives a loss [B], each row its own", "no gradient"),
-    (broken.OtherMetrics, "scores by its metrics and n", "'rmse' is not among its metrics"),
-    (broken.Unscaled, "less loss means better scores", "with the best outputs times"),
-    (broken.WrongWay, "less loss means better scores", "before that"),
-    (broken.TensorScores, "scores are plain numbers, or None", "Tensor"),
-    (broken.ScaleInAttribute, "its constants are part of its state", "make them buffers"),
-    (broken.ShufflesLabels, "encodes labels row by row", "for itself"),
+    (choices.LessIsBetter, "more is better (classes)", "the largest score is kept"),
+    (choices.NoNumber, "scores a predictor (classes)", "nan"),
+    (choices.Draws, "gives the same score again (classes)", ", then "),
+    (choices.LooksSecretly, "scores a predictor (classes)", "say needs_target = True"),
+    (choices.WantsTargetLabels, "scores a predictor (classes)", "AttributeError"),
+    (choices.WantsClasses, "scores a predictor (numbers)", "say needs_classes = True"),
+    (choices.ChangesOutputs, "leaves the outputs as they are (classes)", "in place"),
+    (choices.MeanLoss, "gives a loss [B], each row its own", "of shape []"),
+    (choices.MixesRows, "gives a loss [B], each row its own", "depends on other rows"),
+    (choices.NoGradient, "gives a loss [B], each row its own", "no gradient"),
+    (choices.OtherMetrics, "scores by its metrics and n", "'rmse' is not among its metrics"),
+    (choices.Unscaled, "less loss means better scores", "with the best outputs times"),
+    (choices.WrongWay, "less loss means better scores", "before that"),
+    (choices.TensorScores, "scores are plain numbers, or None", "Tensor"),
+    (choices.ScaleInAttribute, "its constants are part of its state", "make them buffers"),
+    (choices.ShufflesLabels, "encodes labels row by row", "for itself"),
     (int, "is a component", "no Backbone"),
     (print, "is a component", "no class"),
 ]
@@ -63,8 +64,8 @@ def test_a_fault_is_noticed_and_named(cls, name, words):
         broken.LargeOnly,
         broken.Clouds,
         broken.Numbers,
-        broken.Confident,
-        broken.Squares,
+        choices.Confident,
+        choices.Squares,
         ToyPair,
     ],
     ids=lambda cls: cls.__name__,
