@@ -22,8 +22,8 @@ COMMANDS = re.findall(
 ONLY_OF_RUN = re.compile(r"--out \S+|--(resume|force|quiet)\b")
 
 
-def block(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def block(language, page=README):
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
 
 
 def test_the_two_lines_of_set_up_stand_in_the_readme():
@@ -35,6 +35,7 @@ def test_the_two_lines_of_set_up_stand_in_the_readme():
 def test_every_command_is_valid(command):
     Path("energy.py").write_text(block("python")[1])
     Path("my-data.toml").write_text(block("toml")[0])
+    Path("galaxies.toml").write_text(block("toml", (ROOT / "docs" / "regression.md").read_text())[0])
     for part in command.split("&&"):
         check(
             shlex.split(
