@@ -26,7 +26,7 @@ def test_the_naive_step_computes_the_same_loss():
     with torch.no_grad():
         for mine, other in zip(ours.backbone.state_dict().values(), theirs, strict=True):
             other.copy_(mine)
-        plain.centres.copy_(ours.losses["fisher"].centres)
+        plain.centres.copy_(ours.loss_terms["fisher"].centres)
     assert plain() == pytest.approx(step().sum().item(), rel=1e-5)
 
 
@@ -70,8 +70,8 @@ def test_a_row_says_whether_it_is_met(limits, met):
 def test_an_epoch_and_its_bare_steps_are_as_many():
     run = Run(METHODS["mmd"], SETTING, rows=60, batch_size=16)
     calls = []
-    losses = run.trainer.optimization.losses
-    run.trainer.optimization.losses = lambda *inputs: calls.append(inputs) or losses(*inputs)
+    losses = run.trainer.optimization.loss_terms
+    run.trainer.optimization.loss_terms = lambda *inputs: calls.append(inputs) or losses(*inputs)
     run.epoch()
     epochs = len(calls)
     run.bare()

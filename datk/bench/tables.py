@@ -67,7 +67,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Filled:
+class FilledTable:
     """A table with its lines."""
 
     table: Table
@@ -77,7 +77,7 @@ class Filled:
     """What is not in it, and why."""
 
 
-def fill(suite: Suite, outcomes: Sequence[Outcome]) -> list[Filled]:
+def fill(suite: Suite, outcomes: Sequence[Outcome]) -> list[FilledTable]:
     """The tables of a suite."""
     metrics = metrics_of(suite.task)
     return [
@@ -86,14 +86,16 @@ def fill(suite: Suite, outcomes: Sequence[Outcome]) -> list[Filled]:
     ]
 
 
-def _filled(suite: Suite, metrics: Mapping[str, Metric], table: Table, outcomes: Sequence[Outcome]) -> Filled:
+def _filled(
+    suite: Suite, metrics: Mapping[str, Metric], table: Table, outcomes: Sequence[Outcome]
+) -> FilledTable:
     lines: list[Line] = []
     for entry in dict.fromkeys(outcome.entry.key for outcome in outcomes):
         lines += _lines(metrics, [outcome for outcome in outcomes if outcome.entry.key == entry])
     done = [outcome for outcome in outcomes if outcome.result is not None]
     marked = any(number.impossible for line in lines for number in line.numbers.values())
     absent = (*_absent(outcomes), *_not_scored(suite, done))
-    return Filled(table, tuple(lines), _caption(done, marked), absent)
+    return FilledTable(table, tuple(lines), _caption(done, marked), absent)
 
 
 def _lines(metrics: Mapping[str, Metric], outcomes: Sequence[Outcome]) -> Iterable[Line]:
@@ -220,7 +222,7 @@ def _notes(done: Sequence[Outcome]) -> Iterable[str]:
 # --- forms ---------------------------------------------------------------------------------------------
 
 
-def markdown(suite: Suite, tables: Sequence[Filled], command: str) -> str:
+def markdown(suite: Suite, tables: Sequence[FilledTable], command: str) -> str:
     """The report as a page."""
     page = [f"# {suite.title}", "", *([suite.text.strip(), ""] if suite.text else []), f"    {command}", ""]
     for filled in tables:
@@ -233,7 +235,7 @@ def markdown(suite: Suite, tables: Sequence[Filled], command: str) -> str:
     return "\n".join(page).rstrip() + "\n"
 
 
-def grid(suite: Suite, filled: Filled) -> list[list[str]]:
+def grid(suite: Suite, filled: FilledTable) -> list[list[str]]:
     """Header and rows of a table; who measured is a column only where somebody else did, too."""
     alone = all(line.by == DATK for line in filled.lines)
     by = [] if alone else ["by"]
@@ -256,7 +258,7 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def csv_text(suite: Suite, tables: Sequence[Filled]) -> str:
+def csv_text(suite: Suite, tables: Sequence[FilledTable]) -> str:
     """The lines of all tables, a column for mean and deviation of each metric."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

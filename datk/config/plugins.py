@@ -131,12 +131,19 @@ def _files(folder: Plugin) -> Iterator[Plugin]:
         yield Plugin(folder.kind, file.stem, str(file), folder.dist)
 
 
+@functools.cache
+def _entry_points(group: str, path: tuple[str, ...]) -> importlib.metadata.EntryPoints:
+    """Of all distributions on a path. What is installed is read once: a command asks several times, and
+    nothing is installed while it runs."""
+    return importlib.metadata.entry_points(group=group)
+
+
 def find(kind: Kind) -> list[Plugin]:
     """All plugins of a kind, by name. `DATK_PLUGINS=dist,...` limits them to those distributions."""
     only = os.environ.get("DATK_PLUGINS")
     allowed = only and {_normalized(name.strip()) for name in only.split(",")}
     found = []
-    for entry in importlib.metadata.entry_points(group=GROUPS[kind]):
+    for entry in _entry_points(GROUPS[kind], tuple(sys.path)):
         dist = _normalized((entry.dist and entry.dist.name) or "unknown")
         if not allowed or dist in allowed:
             found.append(Plugin(kind, entry.name, re.sub(r"\s|\[.*", "", entry.value), dist))

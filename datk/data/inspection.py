@@ -13,7 +13,7 @@ from datk.interfaces import Array, DomainPair, PairInfo, Samples, Task
 
 
 @dataclass(frozen=True)
-class Inspected:
+class InspectedPair:
     """A pair that may be trained on."""
 
     info: PairInfo
@@ -21,7 +21,7 @@ class Inspected:
     """sha256 over all that training may use: samples, groups and test rows of both, labels of the source."""
 
 
-def inspect_pair(pair: DomainPair, task: Task, *, finite: bool = True) -> Inspected:
+def inspect_pair(pair: DomainPair, task: Task, *, finite: bool = True) -> InspectedPair:
     """Check shapes, lengths, labels and values; read every row once.
 
     Args:
@@ -51,7 +51,7 @@ def inspect_pair(pair: DomainPair, task: Task, *, finite: bool = True) -> Inspec
     _check_sources(pair)
     if pair.source.domain is not None:
         digest.update(np.ascontiguousarray(pair.source.domain, dtype=np.int64).tobytes())
-    return Inspected(info, digest.hexdigest())
+    return InspectedPair(info, digest.hexdigest())
 
 
 def _check_shape(domain: str, samples: Samples) -> tuple[int, ...]:

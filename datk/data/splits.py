@@ -10,7 +10,8 @@ from datk.base.rng import numpy_generator
 from datk.config.models import Rule
 from datk.interfaces import Samples
 
-Rows = npt.NDArray[np.int64]
+RowNumbers = npt.NDArray[np.int64]
+"""Which rows of a domain, from 0; or a number for each of its rows, such as its group or class."""
 Fractions = tuple[float, float, float]
 PARTS = ("train", "validation", "test")
 
@@ -19,9 +20,9 @@ PARTS = ("train", "validation", "test")
 class Split:
     """Row numbers of one domain, each part in increasing order; `numbered` changes that."""
 
-    train: Rows
-    validation: Rows
-    test: Rows
+    train: RowNumbers
+    validation: RowNumbers
+    test: RowNumbers
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Splits:
     notes: tuple[str, ...] = ()
     """What everybody who reads a result must know."""
 
-    def arrays(self) -> dict[str, Rows]:
+    def arrays(self) -> dict[str, RowNumbers]:
         """Row numbers by `domain_part`, for the run's record."""
         return {
             f"{domain}_{part}": getattr(getattr(self, domain), part)
@@ -95,7 +96,7 @@ def numbered(split: Split, seed: int, domain: str) -> Split:
     return replace(split, train=train, validation=validation)
 
 
-def _groups(samples: Samples) -> Rows:
+def _groups(samples: Samples) -> RowNumbers:
     return np.arange(samples.x.shape[0]) if samples.groups is None else np.asarray(samples.groups)
 
 
@@ -125,7 +126,7 @@ def _copies(domains: dict[str, Samples], parts: dict[str, Split], shared_groups:
 
 def _deal(
     domains: dict[str, Samples],
-    groups: dict[str, Rows],
+    groups: dict[str, RowNumbers],
     fractions: Fractions,
     seed: int,
     name: str,
@@ -153,7 +154,7 @@ def _deal(
     return splits
 
 
-def _refuse_empty(domain: str, parts: list[Rows], rows: int, what: str) -> None:
+def _refuse_empty(domain: str, parts: list[RowNumbers], rows: int, what: str) -> None:
     for part, indices in zip(PARTS, parts, strict=True):
         if len(indices) == 0:
             raise DataError(
@@ -162,7 +163,7 @@ def _refuse_empty(domain: str, parts: list[Rows], rows: int, what: str) -> None:
             )
 
 
-def _ends(reached: Rows, shares: list[float]) -> list[int]:
+def _ends(reached: RowNumbers, shares: list[float]) -> list[int]:
     """How many objects to deal until each share of the rows is reached as nearly as whole objects allow.
 
     Every part gets an object if there are enough, however large the objects are.
@@ -179,7 +180,7 @@ def _ends(reached: Rows, shares: list[float]) -> list[int]:
 
 
 def _fixed_test(
-    domains: dict[str, Samples], groups: dict[str, Rows], objects: Rows
+    domains: dict[str, Samples], groups: dict[str, RowNumbers], objects: RowNumbers
 ) -> npt.NDArray[np.bool_] | None:
     """Which objects the pair puts into the test split; None if it leaves that to us."""
     masks = {domain: samples.test for domain, samples in domains.items() if samples.test is not None}

@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 from datk.base.errors import ConfigError, DataError, RunError
 from datk.data.dataset import Dataset, Domain
+from datk.data.splits import RowNumbers
 from datk.runs.metrics import Metrics
 from datk.runs.oracle import Oracle
 from datk.training.predict import predict
-
-Rows = npt.NDArray[np.int64]
 
 
 def evaluate(predictor: nn.Module, dataset: Dataset) -> dict[str, dict[str, Metrics]]:
@@ -53,7 +52,7 @@ def inform(oracle: Oracle, dataset: Dataset) -> None:
     oracle.answers = _encoded(dataset, answers)
 
 
-def _finite_logits(predictor: nn.Module, domain: Domain, rows: Rows) -> npt.NDArray[np.float32]:
+def _finite_logits(predictor: nn.Module, domain: Domain, rows: RowNumbers) -> npt.NDArray[np.float32]:
     logits = predict(predictor, domain, rows)
     if bad := int((~np.isfinite(logits)).any(axis=1).sum()):
         raise RunError(
@@ -71,7 +70,7 @@ def _encoded(dataset: Dataset, labels: npt.NDArray[Any]) -> Tensor:
     return dataset.task.encode(torch.from_numpy(np.array(labels)))
 
 
-def _answers(dataset: Dataset, rows: Rows) -> npt.NDArray[Any] | None:
+def _answers(dataset: Dataset, rows: RowNumbers) -> npt.NDArray[Any] | None:
     """Labels of target rows, which may be in any order; the pair is asked in that of its file."""
     in_file, place = np.unique(rows, return_inverse=True)
     answers = dataset.pair.answers(in_file)

@@ -25,7 +25,7 @@ class Probe:
 
     def __init__(self, trial: Trial) -> None:
         self.trial, self.objective = trial, trial.objective
-        (self.label,) = self.objective.losses
+        (self.label,) = self.objective.loss_terms
         rows = trial.trainer.data.in_order()
         self.source = [
             torch.cat([getattr(batch, name) for batch in rows.source])
@@ -70,7 +70,7 @@ class Probe:
         return self.ask(phase, source, target)[0][self.label]
 
     def _phases(self) -> Iterator[Phase]:
-        alignment = hasattr(self.objective.losses[self.label], "phases")
+        alignment = hasattr(self.objective.loss_terms[self.label], "phases")
         return (phase for phase in self.objective.phases if alignment or phase.regularized)
 
     def looks_at_target(self) -> bool:
@@ -106,7 +106,7 @@ class Probe:
 
     def no_mean(self) -> str | None:
         """What differs if the value is no mean over rows and does not say so."""
-        if self.objective.losses[self.label].over_batch:
+        if self.objective.loss_terms[self.label].over_batch:
             return None
         for phase, whole, again, mean in self.halves():
             if whole == again and not math.isclose(whole, mean, rel_tol=1e-3, abs_tol=1e-5):

@@ -201,7 +201,7 @@ def _secrets(trials: _Trials, base: Trial) -> Iterator[Check]:
 def _renumber(trial: Trial, numbers: Tensor) -> None:
     """Give each row what a term keeps for it."""
     with torch.no_grad():
-        for term in trial.objective.losses.values():
+        for term in trial.objective.loss_terms.values():
             for kept in (*term.buffers(), *term.parameters()):
                 if kept.ndim and len(kept) == len(numbers):
                     kept[numbers] = kept.clone()
@@ -270,7 +270,7 @@ def _culprits(base: Trial, resumed: Trial) -> str:
 
 
 def _parts(trial: Trial) -> Sequence[torch.nn.Module]:
-    return [trial.objective.backbone, *trial.objective.losses.values()]
+    return [trial.objective.backbone, *trial.objective.loss_terms.values()]
 
 
 def difference(one: Any, other: Any, name: str = "") -> str | None:

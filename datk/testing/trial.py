@@ -21,7 +21,7 @@ from datk.config.models import RunConfig, TrainConfig
 from datk.config.plugins import Kind, Plugin
 from datk.config.resolve import Component, Experiment, component_class
 from datk.data.dataset import Dataset, TrainingData, prepare
-from datk.data.splits import Rows, Split
+from datk.data.splits import RowNumbers, Split
 from datk.interfaces import EpochRows, Phase, SourceBatch, TargetBatch
 from datk.runs.evaluate import inform
 from datk.runs.oracle import Oracle
@@ -93,7 +93,7 @@ class Setting:
         task = experiment.task.cls(experiment.task.config)
         return prepare(pair, task, experiment.config, CPU)
 
-    def pair(self, order: Rows | None = None, answers: Rows | None = None) -> ThreeClasses:
+    def pair(self, order: RowNumbers | None = None, answers: RowNumbers | None = None) -> ThreeClasses:
         """The data."""
         return ThreeClasses(self.shape, self.labels, order, answers, self.small)
 
@@ -119,7 +119,7 @@ class _Watched(Objective):
         watch = self.watch
         watch.phase, watch.place = phase.name, f"embed, phase '{phase.name}'"
         if int(epoch) not in self.epochs:
-            parts = (self.backbone, *self.losses.values())
+            parts = (self.backbone, *self.loss_terms.values())
             self.epochs[int(epoch)] = {k: v for part in parts for k, v in unsaved(part).items()}
         before = [(batch.x, batch.x._version) for batch in (source, target)]
         with OnDevice(watch.note) if self.on_device else nullcontext():
@@ -166,7 +166,7 @@ class Trial:
         self.objective = objective = _Watched(experiment, data.task, data.info, *sizes)
         objective.watch, objective.on_device = self.watch, setting.on_device
         objective.late, objective.epochs = setting.late, {}
-        for term in objective.losses.values():
+        for term in objective.loss_terms.values():
             self.watch.follow(term)
         if setting.trained:
             chosen = setting.backbone.config

@@ -23,7 +23,7 @@ from datk.training.predict import outputs
 from datk.training.report import Reporters
 from datk.training.selection import Selection
 from datk.training.step import Optimization, train_step
-from datk.training.trace import Losses, Trace, last_good
+from datk.training.trace import PhaseTerms, Trace, last_good
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Trainer:
         on_epoch: Callable[[dict[str, Any]], None] = lambda record: None,
     ) -> None:
         self.objective, self.data, self.selector = objective, data, selector
-        self.terms = list(objective.losses.values())
+        self.terms = list(objective.loss_terms.values())
         self.model = nn.ModuleDict({"objective": objective, "standardizers": standardizers})
         self.config, self.seed, self.files = config, seed, files
         self.report, self.on_epoch = report, on_epoch
@@ -129,7 +129,7 @@ class Trainer:
             seed_defaults(self.device, self.seed, "train", self.epoch, processes.rank())
         self.objective.train()
 
-    def _end_step(self, step: int, losses: list[Losses]) -> None:
+    def _end_step(self, step: int, losses: list[PhaseTerms]) -> None:
         """Keep the terms of a step that was done; log them if it is time."""
         self.trace.add(step, losses)
         with torch.no_grad():

@@ -41,7 +41,7 @@ CPU = torch.device("cpu")
 BACKBONE: tuple[Owner, ...] = ("trunk", "head")
 
 
-class Passed(NamedTuple):
+class NetworkOutput(NamedTuple):
     """What the network gives for a batch, of both domains source first; float32."""
 
     layers: dict[str, Tensor]
@@ -78,17 +78,17 @@ class Objective(nn.Module):
             model = ModelInfo(
                 pair.classes, shapes, source_size, target_size, pair.shape, pair.outputs, pair.domains
             )
-            self.losses: dict[str, LossTerm] = {
+            self.loss_terms: dict[str, LossTerm] = {
                 chosen.label: build(chosen, model) for chosen in experiment.terms
             }
             """The terms by label."""
-        self.terms = nn.ModuleDict({label.replace(".", "_"): term for label, term in self.losses.items()})
+        self.terms = nn.ModuleDict({label.replace(".", "_"): term for label, term in self.loss_terms.items()})
         self.task = task
         self.backbone_label, self.task_label = experiment.backbone.label, experiment.task.label
         self.target_domain = len(pair.domains) - 1
         self.precision: torch.dtype = getattr(torch, experiment.config.train.precision)
-        self.phases = phases_of(self.losses)
-        self.sole = sole_terms(self.losses)
+        self.phases = phases_of(self.loss_terms)
+        self.sole = sole_terms(self.loss_terms)
         """The label of the term that overrides each of the methods that are for one term only."""
         self.sizes = source_size, target_size
         self.critics: set[str] = set()
@@ -99,20 +99,20 @@ class Objective(nn.Module):
         trained. Raises `PluginError` for one that is in no group of parameters, or in two."""
         self.eval()
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            for label, term in self.losses.items():
+            for label, term in self.loss_terms.items():
                 seed_defaults(CPU, seed, "setup", label)
                 term.setup(self.backbone)
         self.train()
         check_groups(self.backbone_label, self.backbone)
-        for label, term in self.losses.items():
+        for label, term in self.loss_terms.items():
             check_groups(label, term)
-        self.critics = {label for label, term in self.losses.items() if term.param_groups()}
+        self.critics = {label for label, term in self.loss_terms.items() if term.param_groups()}
 
     @property
     def passes(self) -> tuple[str, ...]:
         """The domains whose rows go through the network in some phase."""
         passed = {domain for phase in self.phases for domain in phase.passes}
-        if not any(term.needs_target for term in self.losses.values()):
+        if not any(term.needs_target for term in self.loss_terms.values()):
             passed -= {"target"}
         return tuple(domain for domain in DOMAINS if domain in passed)
 
@@ -125,7 +125,7 @@ class Objective(nn.Module):
     def predictor(self) -> nn.Module:
         """What is evaluated and selected."""
         label = self.sole.get("predictor")
-        return self.backbone if label is None else self.losses[label].predictor(self.backbone)
+        return self.backbone if label is None else self.loss_terms[label].predictor(self.backbone)
 
     def plan(
         self, labels: Tensor, steps: int, batch: int, generator: torch.Generator
@@ -135,7 +135,7 @@ class Objective(nn.Module):
         label = self.sole.get("plan")
         if label is None:
             return None
-        planned = self.losses[label].plan(labels, steps, batch, generator)
+        planned = self.loss_terms[label].plan(labels, steps, batch, generator)
         return None if planned is None else checked_plan(label, planned, steps, self.sizes)
 
     def groups(self) -> list[tuple[Owner, ParamGroup]]:
@@ -147,7 +147,7 @@ class Objective(nn.Module):
                 params = [p for p in group.params if (id(p) in head) == (owner == "head")]
                 if params:
                     groups.append((owner, ParamGroup(params, group.lr_mult, group.weight_decay)))
-        groups += [("terms", group) for term in self.losses.values() for group in term.param_groups()]
+        groups += [("terms", group) for term in self.loss_terms.values() for group in term.param_groups()]
         return groups
 
     def place(self, device: torch.device, memory_format: str) -> None:
@@ -181,10 +181,10 @@ class Objective(nn.Module):
             if weighs is None:
                 terms[self.task_label] = losses.mean()
             else:
-                value = self.losses[weighs].supervision(losses, *whole, step)
+                value = self.loss_terms[weighs].supervision(losses, *whole, step)
                 terms[self.task_label] = one_number(value, f"supervision of '{weighs}'")
         everyone = None
-        for label, term in self.losses.items():
+        for label, term in self.loss_terms.items():
             if isinstance(term, AlignmentLoss) or phase.regularized:
                 pull = term.config.weight * ramp(term.config.ramp, progress)
                 seen = whole
@@ -208,7 +208,7 @@ class Objective(nn.Module):
                 terms[label] = value if pulls_apart else pull * value
         return terms, logged
 
-    def network(self, x: Tensor, domain: Tensor | None = None, pull: Tensor | None = None) -> Passed:
+    def network(self, x: Tensor, domain: Tensor | None = None, pull: Tensor | None = None) -> NetworkOutput:
         """Another pass, for a term: as the step trains the network, with gradient, but without a trace in its
         running statistics.
 
@@ -222,7 +222,7 @@ class Objective(nn.Module):
             passed = functional_call(passing, copies, (x, domain))
         return _scaled(_float32(passed), pull)
 
-    def _pass(self, x: Tensor, domain: Tensor) -> Passed:
+    def _pass(self, x: Tensor, domain: Tensor) -> NetworkOutput:
         (passing,) = self._passing
         with self._autocast(x.device):
             return _float32(passing(x, domain))
@@ -238,28 +238,30 @@ class _Pass(nn.Module):
         super().__init__()
         self.backbone = backbone
 
-    def forward(self, x: Tensor, domain: Tensor) -> Passed:
+    def forward(self, x: Tensor, domain: Tensor) -> NetworkOutput:
         layers = self.backbone.layers_of(x, domain)
-        return Passed(layers, self.backbone.head(layers["features"]))
+        return NetworkOutput(layers, self.backbone.head(layers["features"]))
 
 
-def _float32(passed: Passed) -> Passed:
-    return Passed({name: layer.float() for name, layer in passed.layers.items()}, passed.logits.float())
+def _float32(passed: NetworkOutput) -> NetworkOutput:
+    return NetworkOutput(
+        {name: layer.float() for name, layer in passed.layers.items()}, passed.logits.float()
+    )
 
 
-def _scaled(passed: Passed, pull: Tensor | None) -> Passed:
+def _scaled(passed: NetworkOutput, pull: Tensor | None) -> NetworkOutput:
     """The same values, through which a gradient passes times `pull`."""
     if pull is None:
         return passed
     layers = {name: scale_gradient(layer, pull) for name, layer in passed.layers.items()}
-    return Passed(layers, scale_gradient(passed.logits, pull))
+    return NetworkOutput(layers, scale_gradient(passed.logits, pull))
 
 
 def _acts_fully(term: LossTerm) -> bool:
     return bool(term.config.weight == 1 and term.config.ramp == "constant")
 
 
-def views(source: SourceBatch, target: TargetBatch, passed: Passed) -> tuple[SourceView, TargetView]:
+def views(source: SourceBatch, target: TargetBatch, passed: NetworkOutput) -> tuple[SourceView, TargetView]:
     """What the terms see of a joint pass: the rows of either domain."""
     n = len(source.x)
     shared: dict[Any, Tensor] = {("joined", name): layer for name, layer in passed.layers.items()}

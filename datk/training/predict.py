@@ -10,13 +10,12 @@ from torch import Tensor, nn
 
 from datk.base import processes
 from datk.data.dataset import Domain
+from datk.data.splits import RowNumbers
 from datk.interfaces import Backbone, Outputs
 from datk.training.gather import put_together
 
-Rows = npt.NDArray[np.int64]
 
-
-def predict(predictor: nn.Module, domain: Domain, rows: Rows) -> npt.NDArray[np.float32]:
+def predict(predictor: nn.Module, domain: Domain, rows: RowNumbers) -> npt.NDArray[np.float32]:
     """Logits [N, K] of the given rows of a domain, in order.
 
     predictor: a backbone, or any module whose `forward(x)` gives logits.
@@ -29,7 +28,9 @@ def predict(predictor: nn.Module, domain: Domain, rows: Rows) -> npt.NDArray[np.
     return _collect(predictor, logits, domain, rows)[0].numpy()
 
 
-def embed(backbone: Backbone, domain: Domain, rows: Rows, layer: str = "features") -> npt.NDArray[np.float32]:
+def embed(
+    backbone: Backbone, domain: Domain, rows: RowNumbers, layer: str = "features"
+) -> npt.NDArray[np.float32]:
     """A layer [N, ...] of the given rows of a domain, in order, for instance as input of a t-SNE. Raises
     KeyError for a layer that the backbone does not have."""
 
@@ -40,7 +41,7 @@ def embed(backbone: Backbone, domain: Domain, rows: Rows, layer: str = "features
 
 
 def outputs(
-    predictor: nn.Module, backbone: Backbone, domain: Domain, rows: Rows, labels: Tensor | None = None
+    predictor: nn.Module, backbone: Backbone, domain: Domain, rows: RowNumbers, labels: Tensor | None = None
 ) -> Outputs:
     """Features and logits of the given rows of a domain, in order.
 
@@ -74,7 +75,7 @@ def _collect(
     module: nn.Module,
     output: Callable[[Tensor, Tensor], tuple[Tensor, ...]],
     domain: Domain,
-    rows: Rows,
+    rows: RowNumbers,
 ) -> list[Tensor]:
     """What `output` gives for batches x and their domains, put together, on the CPU in float32."""
     shares = processes.parts(rows)

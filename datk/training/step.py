@@ -12,7 +12,7 @@ from datk.interfaces import Phase, SourceBatch, TargetBatch
 from datk.training.gather import average_gradients
 from datk.training.objective import Objective, snapshot
 from datk.training.schedules import schedule
-from datk.training.trace import Losses
+from datk.training.trace import PhaseTerms
 
 
 class Optimization:
@@ -41,7 +41,7 @@ class Optimization:
         self.steps_per_epoch = steps_per_epoch
         self.progress = torch.zeros((), device=self.device)
         self.epoch = torch.zeros((), device=self.device)
-        self.losses: Callable[..., tuple[dict[str, Tensor], dict[str, Tensor]]] = objective
+        self.loss_terms: Callable[..., tuple[dict[str, Tensor], dict[str, Tensor]]] = objective
 
     def go_to(self, step: int) -> None:
         """Let schedules and terms know which step this is (from 0)."""
@@ -64,7 +64,7 @@ class Optimization:
                 terms, _ = compiled(source, target, self.progress, self.epoch, phase)
                 total = torch.stack(tuple(terms.values())).sum()
                 torch.autograd.backward(total, inputs=self.params_of[phase])
-            self.losses = compiled
+            self.loss_terms = compiled
         except Exception as error:  # a fault of a component will show again
             reason = " ".join(str(error).split())[:200]
             self.note(f"train.compile failed ({reason}); training goes on without")
@@ -82,28 +82,33 @@ class Optimization:
         self.scaler.load_state_dict(state["scaler"])
 
 
-def train_step(run: Optimization, step: int, source: SourceBatch, target: TargetBatch) -> list[Losses]:
+def train_step(
+    optimization: Optimization, step: int, source: SourceBatch, target: TargetBatch
+) -> list[PhaseTerms]:
     """Do one step (from 0); the terms of the loss in each of its phases. Reads nothing back from the
     device."""
-    run.go_to(step)
+    optimization.go_to(step)
+    optimizer, scaler = optimization.optimizer, optimization.scaler
+    progress, epoch = optimization.progress, optimization.epoch
     found = []
-    for phase in run.objective.phases:  # one, but for methods such as MCD
+    for phase in optimization.objective.phases:  # one, but for methods such as MCD
+        trained = optimization.params_of[phase]
         for _ in range(phase.repeat):
-            run.optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             # One pass of both domains through the network, then every term; compiled, if that was asked for.
-            terms, logged = run.losses(source, target, run.progress, run.epoch, phase)
+            terms, logged = optimization.loss_terms(source, target, progress, epoch, phase)
             values = torch.stack(tuple(terms.values()))
             # With `inputs`, so that all that the phase does not update has no gradient, and Adam leaves it
             # alone.
-            torch.autograd.backward(run.scaler.scale(values.sum()), inputs=run.params_of[phase])
-            average_gradients(run.params_of[phase])
-            run.scaler.step(run.optimizer)
-            run.scaler.update()
+            torch.autograd.backward(scaler.scale(values.sum()), inputs=trained)
+            average_gradients(trained)
+            scaler.step(optimizer)
+            scaler.update()
         # Of a phase that runs several times the last time counts, as it is what the next phase starts from.
         numbers = values.detach()
         if logged:
             numbers = torch.cat([numbers, torch.stack([value.float() for value in logged.values()])])
-        found.append(Losses(phase.name, tuple(terms), tuple(logged), numbers))
+        found.append(PhaseTerms(phase.name, tuple(terms), tuple(logged), numbers))
     return found
 
 

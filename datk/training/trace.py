@@ -12,7 +12,7 @@ from datk.base.errors import RunError
 from datk.training.gather import mean
 
 
-class Losses(NamedTuple):
+class PhaseTerms(NamedTuple):
     """The terms of the loss in one phase of a step, and what else they want to be logged."""
 
     phase: str
@@ -32,9 +32,9 @@ class Trace:
 
     def __init__(self, steps_per_epoch: int) -> None:
         self.steps_per_epoch = steps_per_epoch
-        self.kept: list[tuple[int, Losses]] = []
+        self.kept: list[tuple[int, PhaseTerms]] = []
 
-    def add(self, step: int, losses: Sequence[Losses]) -> None:
+    def add(self, step: int, losses: Sequence[PhaseTerms]) -> None:
         """Keep the terms of one step (from 0)."""
         self.kept += [(step, phase) for phase in losses]
 

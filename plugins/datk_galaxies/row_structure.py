@@ -18,7 +18,7 @@ from datk.interfaces import Array
 
 __all__ = ["CAMERAS", "SHORT_GALAXY", "SHORT_ROWS", "fault_in_order", "galaxies_of_rows", "rows_correspond"]
 
-Rows = npt.NDArray[np.int64]
+RowNumbers = npt.NDArray[np.int64]
 
 CAMERAS, BLOCKS = 4, 5
 
@@ -36,14 +36,14 @@ RECOGNISED = 0.5
 below 0.01 for whole pieces."""
 
 
-def galaxies_of_rows(mergers: int, others: int) -> Rows:
+def galaxies_of_rows(mergers: int, others: int) -> RowNumbers:
     """Galaxy of each row, [mergers + others] from 0, of so many rows of each class in the published order."""
     images = mergers // BLOCKS
     merging = np.arange(mergers) % images // CAMERAS
     rows = np.arange(others)
     if others % CAMERAS:
         rows[SHORT_GALAXY * CAMERAS + SHORT_ROWS :] += CAMERAS - SHORT_ROWS
-    galaxies: Rows = np.concatenate([merging, images // CAMERAS + rows // CAMERAS])
+    galaxies: RowNumbers = np.concatenate([merging, images // CAMERAS + rows // CAMERAS])
     return galaxies
 
 
@@ -116,7 +116,7 @@ def _seen(x: npt.NDArray[np.float32], view: int) -> npt.NDArray[np.float32]:
     return np.rot90(np.flip(x, axis=-1) if view >= 4 else x, view % 4, axes=(-2, -1))
 
 
-def _likeness(light: npt.NDArray[np.float64], galaxies: Rows) -> float:
+def _likeness(light: npt.NDArray[np.float64], galaxies: RowNumbers) -> float:
     """Correlation of the ranks of two rows of one galaxy, the share of variance that is between galaxies."""
     ranks = light.argsort().argsort()
     _, inverse, counts = np.unique(galaxies, return_inverse=True, return_counts=True)

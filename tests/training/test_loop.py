@@ -36,7 +36,7 @@ def test_each_phase_updates_its_own_parameters_only(tmp_path):
     owner = {}
     for kind, group in training.objective.groups():
         owner |= {id(parameter): kind for parameter in group.params}
-    owner |= {id(parameter): "fisher" for parameter in training.objective.losses["fisher"].parameters()}
+    owner |= {id(parameter): "fisher" for parameter in training.objective.loss_terms["fisher"].parameters()}
     changed = []
     step = training.optimization.optimizer.step
 
@@ -72,7 +72,7 @@ def test_a_phase_that_updates_nothing_is_refused(tmp_path):
 def test_a_parameter_that_the_loss_does_not_use_stays_as_it_is(tmp_path):
     training = trainer(tmp_path / "run", reg=[TOYS + "Lazy"], epochs=2, weight_decay=0.1)
     training.fit()
-    assert torch.equal(training.objective.losses["Lazy"].unused, torch.ones(3))
+    assert torch.equal(training.objective.loss_terms["Lazy"].unused, torch.ones(3))
 
 
 def test_parameters_of_terms_are_optimised_and_saved(tmp_path):

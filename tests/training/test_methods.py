@@ -176,7 +176,7 @@ def test_what_setup_makes_is_in_the_optimiser_trained_and_saved(tmp_path, rememb
     called = remembered("alignment", "SecondHead", "called")
     training = trainer(tmp_path / "run", METHODS + "SecondHead", epochs=2)
     assert called == [([False, False], "cpu")]
-    second = training.objective.losses["SecondHead"].second
+    second = training.objective.loss_terms["SecondHead"].second
     first = {name: p.detach().clone() for name, p in second.named_parameters()}
     for name, parameter in training.objective.backbone.head.named_parameters():
         assert torch.equal(first[name], parameter)

@@ -72,7 +72,7 @@ def test_the_backbone_starts_alike_whatever_it_is_combined_with():
 
 def test_terms_start_alike_whatever_stands_beside_them():
     alone, beside = objective("dann"), objective(["mmd", "dann"], ["fisher"])
-    mine, theirs = alone.losses["dann"].state_dict(), beside.losses["dann"].state_dict()
+    mine, theirs = alone.loss_terms["dann"].state_dict(), beside.loss_terms["dann"].state_dict()
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 

@@ -63,7 +63,7 @@ def test_terms_that_only_one_run_has_keep_their_own_weights(earlier):
     assert all(
         torch.equal(mine, theirs)
         for mine, theirs in zip(
-            fresh.losses["Centroid"].parameters(), model.losses["Centroid"].parameters(), strict=True
+            fresh.loss_terms["Centroid"].parameters(), model.loss_terms["Centroid"].parameters(), strict=True
         )
     )
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from datk.bench.suite import Suite
 from datk.bench.sweep import Outcome
-from datk.bench.tables import Filled, grid
+from datk.bench.tables import FilledTable, grid
 from datk.cli.console import show_whole
 from datk.runs.metrics import metric_text, metrics_of
 
@@ -53,14 +53,14 @@ def _what(outcome: Outcome) -> str:
     return time
 
 
-def show_tables(suite: Suite, tables: Sequence[Filled], folder: Path) -> None:
+def show_tables(suite: Suite, tables: Sequence[FilledTable], folder: Path) -> None:
     """The tables, what is not in them, and where they are written."""
     for filled in tables:
         _show(suite, filled)
     print(f"tables: {folder / 'tables.md'} (also .csv and .json)")
 
 
-def _show(suite: Suite, filled: Filled) -> None:
+def _show(suite: Suite, filled: FilledTable) -> None:
     console = Console(highlight=False, markup=False)
     console.print(Text(f"\n{filled.table.title}", style="bold"), soft_wrap=True)
     if filled.lines:

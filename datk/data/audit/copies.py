@@ -7,10 +7,8 @@ from datk.base.errors import DataError
 from datk.config.models import DataConfig, Rule
 from datk.data.audit.findings import Finding, Severity, counted, option, some
 from datk.data.duplicates.search import Duplicates, find_all_duplicates, linked
-from datk.data.splits import PARTS, Split, Splits, split_pair
+from datk.data.splits import PARTS, RowNumbers, Split, Splits, split_pair
 from datk.interfaces import DomainPair, Samples
-
-Rows = npt.NDArray[np.int64]
 
 CONTRADICTION = 0.1
 """Difference of two labels that are numbers, in units of the labels' deviation, from which on they cannot
@@ -41,7 +39,9 @@ def check_groups(
     return splits, [Finding("split", "both", "ok", f"{splits.rule}, with objects common to both domains")]
 
 
-def check_copies(pair: DomainPair, splits: Splits | None, classes: bool = True) -> tuple[list[Finding], Rows]:
+def check_copies(
+    pair: DomainPair, splits: Splits | None, classes: bool = True
+) -> tuple[list[Finding], RowNumbers]:
     """Duplicates within and across domains; also the groups [N] of source rows, duplicates among them.
 
     classes: whether labels are classes; copies may have labels that are numbers and differ a little.
@@ -64,7 +64,7 @@ def label_units(pair: DomainPair, classes: bool) -> npt.NDArray[np.float64]:
     return labels / (CONTRADICTION * np.where(deviation > 0, deviation, np.inf))
 
 
-def _parts(split: Split, rows: int) -> Rows:
+def _parts(split: Split, rows: int) -> RowNumbers:
     """Number of the part of each row."""
     part = np.zeros(rows, dtype=np.int64)
     for number, name in enumerate(PARTS):
@@ -148,7 +148,7 @@ def _across(
     return Finding("duplicates", "both", severity, f"{text}; {advice}", rows)
 
 
-def _joined(samples: Samples, pairs: Duplicates) -> Rows:
+def _joined(samples: Samples, pairs: Duplicates) -> RowNumbers:
     rows = samples.x.shape[0]
     known = np.arange(rows) if samples.groups is None else np.asarray(samples.groups)
     _, firsts, inverse = np.unique(known, return_index=True, return_inverse=True)

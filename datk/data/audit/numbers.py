@@ -11,8 +11,17 @@ from sklearn.metrics import r2_score
 from datk.base.numbers import number_text
 from datk.base.rng import derive_seed, numpy_generator
 from datk.data.audit.findings import SEVERITIES, Finding, Severity, counted, option, some
-from datk.data.audit.shortcuts import CERTAIN, TREES, Limits, Rows, Table, sampled, trivial_views, verdict
+from datk.data.audit.shortcuts import (
+    CERTAIN,
+    TREES,
+    Limits,
+    Table,
+    sampled,
+    trivial_views,
+    verdict,
+)
 from datk.data.audit.values import Survey
+from datk.data.splits import RowNumbers
 from datk.interfaces import DomainPair
 
 Labels = npt.NDArray[np.float64]
@@ -135,7 +144,7 @@ def _correlation(first: npt.NDArray[np.number], second: npt.NDArray[np.number]) 
     return float(np.corrcoef(first, second)[0, 1])
 
 
-def check_number_shortcuts(pair: DomainPair, found: Survey, groups: Rows, seed: int) -> list[Finding]:
+def check_number_shortcuts(pair: DomainPair, found: Survey, groups: RowNumbers, seed: int) -> list[Finding]:
     """How well small models predict the source's labels from trivial views, cross-validated by object.
 
     In place of the AUC stands the R² of the labels' ranks, so that a few extreme labels neither make nor hide
@@ -158,7 +167,7 @@ def check_number_shortcuts(pair: DomainPair, found: Survey, groups: Rows, seed: 
     return findings
 
 
-def _scores(table: Table, ranks: Labels, groups: Rows, seed: int) -> tuple[Labels, Labels] | None:
+def _scores(table: Table, ranks: Labels, groups: RowNumbers, seed: int) -> tuple[Labels, Labels] | None:
     """R² of each number [T], and its standard error at least."""
     objects, inverse = np.unique(groups, return_inverse=True)
     folds = min(5, len(objects) // 2)

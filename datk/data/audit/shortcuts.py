@@ -14,9 +14,9 @@ from datk.base.rng import derive_seed, numpy_generator
 from datk.data.audit.findings import Finding, Severity
 from datk.data.audit.values import Survey
 from datk.data.rows import chunks
+from datk.data.splits import RowNumbers
 from datk.interfaces import Array, DomainPair
 
-Rows = npt.NDArray[np.int64]
 Table = npt.NDArray[np.float32]
 
 SAMPLE, TREES = 4000, 25
@@ -41,7 +41,7 @@ class Limits:
 AUC = Limits("AUC", chance=0.5, medium=0.65, bright=0.75, high=0.8)
 
 
-def check_shortcuts(pair: DomainPair, found: Survey, groups: Rows, seed: int) -> list[Finding]:
+def check_shortcuts(pair: DomainPair, found: Survey, groups: RowNumbers, seed: int) -> list[Finding]:
     """How well small models tell the source's classes from trivial views, cross-validated by object."""
     rows = sampled(found.finite, seed, "source")
     labels = pair.source_labels[rows]
@@ -52,7 +52,7 @@ def check_shortcuts(pair: DomainPair, found: Survey, groups: Rows, seed: int) ->
     return findings
 
 
-def trivial_views(pair: DomainPair, found: Survey, rows: Rows) -> dict[str, Table]:
+def trivial_views(pair: DomainPair, found: Survey, rows: RowNumbers) -> dict[str, Table]:
     """What should say little of the source's labels, [n, features] each: of images corners and border, and of
     all rows the statistics of their values."""
     views = {"brightness": found.statistics[rows]}
@@ -118,7 +118,7 @@ def check_domains(surveys: Mapping[str, Survey], seed: int) -> list[Finding]:
     return [Finding("domain shift", "both", "ok", text)]
 
 
-def sampled(finite: npt.NDArray[np.bool_], seed: int, domain: str) -> Rows:
+def sampled(finite: npt.NDArray[np.bool_], seed: int, domain: str) -> RowNumbers:
     """Finite rows, all or as many as small models are fitted to, in increasing order."""
     rows = np.flatnonzero(finite)
     if len(rows) > SAMPLE:
@@ -126,7 +126,7 @@ def sampled(finite: npt.NDArray[np.bool_], seed: int, domain: str) -> Rows:
     return np.sort(rows)
 
 
-def _edges(x: Array, rows: Rows) -> dict[str, Table]:
+def _edges(x: Array, rows: RowNumbers) -> dict[str, Table]:
     """What the corners and the border of images say, per channel."""
     height, width = x.shape[2:]
     size = max(1, min(height, width) // 16)
@@ -150,7 +150,7 @@ def _described(parts: list[npt.NDArray[np.float32]]) -> Table:
     return np.concatenate(tables, axis=1).astype(np.float32)
 
 
-def _score(table: Table, labels: Rows, groups: Rows, seed: int) -> tuple[float, float] | None:
+def _score(table: Table, labels: RowNumbers, groups: RowNumbers, seed: int) -> tuple[float, float] | None:
     """AUC, of several classes the mean over each against the rest, and its standard error at least."""
     classes, labels = np.unique(labels, return_inverse=True)
     objects = [len(np.unique(groups[labels == k])) for k in range(len(classes))]

@@ -12,10 +12,9 @@ from torch.nn import functional as F
 from datk.base.errors import DataError
 from datk.base.rng import numpy_generator
 from datk.data.rows import chunks, storable
+from datk.data.splits import RowNumbers
 from datk.data.symmetries import dihedral
 from datk.interfaces import Array
-
-RowNumbers = npt.NDArray[np.int64]
 
 CORRELATION, DETAIL = 0.99, 0.97
 """Of the pixels and of the fine detail of near duplicates. Of unlike images of FIRST, NVSS and SDSS none

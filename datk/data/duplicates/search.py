@@ -19,12 +19,12 @@ from scipy.sparse.csgraph import connected_components
 from datk.data.duplicates.likeness import (
     Fingerprints,
     JoinedRows,
-    RowNumbers,
     equal_rows,
     like_rows,
     read_rows,
 )
 from datk.data.duplicates.turned import turned_copies
+from datk.data.splits import RowNumbers
 from datk.interfaces import Array
 
 __all__ = ["Duplicates", "find_all_duplicates", "find_duplicates", "group_duplicates"]

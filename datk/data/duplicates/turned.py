@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from datk.data.duplicates.likeness import BLOCK, JoinedRows, RowNumbers, nearest
+from datk.data.duplicates.likeness import BLOCK, JoinedRows, nearest
+from datk.data.splits import RowNumbers
 
 ANGLES, WAVES = 128, 24
 """Samples on a ring, and how many of its Fourier coefficients are used; the zeroth, its mean, is not."""

@@ -119,7 +119,7 @@ def test_a_part_updates_what_it_should(number):
     parts = {
         "trunk": model.backbone.linear,
         "head": model.backbone.head,
-        "second": model.losses["mcd"].second,
+        "second": model.loss_terms["mcd"].second,
     }
     before = {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
     train_step(Optimization(model, chosen.config.train, 1), 0, *next(data.training.batches(0)))
@@ -147,7 +147,7 @@ def test_the_heads_part_and_the_trunk_brings_them_together():
     def apart():
         with torch.no_grad():
             features = model.backbone.embed(target.x)["features"]
-            return float(discrepancy(model.backbone.head(features), model.losses["mcd"].second(features)))
+            return float(discrepancy(model.backbone.head(features), model.loss_terms["mcd"].second(features)))
 
     _, disagree, agree = model.phases
     found = [apart()]
@@ -177,14 +177,14 @@ def test_both_heads_predict_and_are_saved(tiny, weights):
     rows = data.splits.target.test
     logits = [
         torch.from_numpy(predict(with_head(model.backbone, head), data.training.target, rows))
-        for head in (model.backbone.head, model.losses["mcd"].second)
+        for head in (model.backbone.head, model.loss_terms["mcd"].second)
     ]
     evaluated = torch.from_numpy(predict(model.predictor(), data.training.target, rows))
     torch.testing.assert_close(evaluated, (logits[0] + logits[1]) / 2)
     answers = torch.from_numpy(data.pair.answers(rows))
     assert result.metrics["target"]["test"] == data.task.score(evaluated, answers)
     assert result.metrics["target"]["test"] != data.task.score(logits[0], answers)
-    assert model.losses["mcd"].second.training  # evaluation has put its mode back
+    assert model.loss_terms["mcd"].second.training  # evaluation has put its mode back
 
 
 def test_the_mean_of_heads():

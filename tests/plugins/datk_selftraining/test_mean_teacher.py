@@ -172,7 +172,7 @@ def test_the_teacher_is_what_is_evaluated(tiny, weights):
     answers = torch.from_numpy(data.pair.answers(rows))
     scores = [
         data.task.score(torch.from_numpy(predict(network, data.training.target, rows)), answers)
-        for network in (model.losses["mean-teacher"].teacher, model.backbone)
+        for network in (model.loss_terms["mean-teacher"].teacher, model.backbone)
     ]
     assert result.metrics["target"]["test"] == scores[0]
     assert scores[1] != scores[0]
