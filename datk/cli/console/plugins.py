@@ -41,7 +41,8 @@ def show_component(plugin: Plugin, docstring: str, options: "Sequence[Option]") 
     for option in options:
         table.add_row(option.name, option.type, option.default, option.meaning)
     console.print(table)
-    console.print(f"  set an option with --set {_setting(plugin, options[0].name)}")
+    # Whole, however long: it is there to be copied.
+    console.print(f"  set an option with --set {_setting(plugin, options[0].name)}", soft_wrap=True)
 
 
 def _setting(plugin: Plugin, option: str) -> str:
