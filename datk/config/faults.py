@@ -48,6 +48,11 @@ def _frames(error: BaseException) -> Iterator[FrameType]:
         traceback = traceback.tb_next
 
 
+def component_name(kind: plugins.Kind, cls: type[Any]) -> str:
+    """What messages call a component, for instance "pair 'arrays'"."""
+    return _name(kind, cls)[0]
+
+
 def _name(kind: plugins.Kind, cls: type[Any]) -> tuple[str, bool]:
     """What messages call a component, and whether it is shipped with datk."""
     target = f"{cls.__module__}:{cls.__qualname__}"

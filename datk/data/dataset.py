@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -210,6 +211,8 @@ class Dataset:
     checksum: str
     splits: Splits
     training: TrainingData
+    labels: npt.NDArray[Any]
+    """Of the source, checked: int64 [N], or numbers [N] or [N, T]."""
 
     @property
     def standardizers(self) -> nn.ModuleDict:
@@ -249,14 +252,14 @@ def prepare(pair: DomainPair, task: Task, config: RunConfig, device: torch.devic
     splits = split_pair(
         pair.source, pair.target, pair.shared_groups, config.data.fractions, split_seed, config.split
     )
-    training_labels = np.asarray(pair.source_labels)[splits.source.train]
+    training_labels = inspected.labels[splits.source.train]
     if task.predicts_classes and len(present := np.unique(training_labels)) < 2:
         raise DataError(
             f"the source's training rows are all '{pair.classes[present[0]]}' with split seed {split_seed}; "
             "set another data.split_seed, or give more data"
         )
     of_source = (
-        np.zeros(len(pair.source_labels), np.int64)
+        np.zeros(len(inspected.labels), np.int64)
         if pair.source.domain is None
         else np.array(pair.source.domain, np.int64)
     )
@@ -267,7 +270,7 @@ def prepare(pair: DomainPair, task: Task, config: RunConfig, device: torch.devic
             "data.split_seed, or give more data of it"
         )
     task.fit(training_labels)
-    labels = task.encode(torch.from_numpy(np.array(pair.source_labels)))
+    labels = task.encode(torch.from_numpy(np.array(inspected.labels)))
 
     def ready(name: str, samples: Samples, split: Split, numbers: npt.NDArray[np.int64]) -> Domain:
         sources = len(pair.sources) if name == "source" else 1
@@ -290,6 +293,7 @@ def prepare(pair: DomainPair, task: Task, config: RunConfig, device: torch.devic
         info=info,
         checksum=inspected.checksum,
         splits=splits,
+        labels=inspected.labels,
         training=TrainingData(
             ready("source", source, splits.source, of_source),
             ready("target", target, splits.target, of_target),

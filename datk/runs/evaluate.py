@@ -7,7 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from datk.base.errors import ConfigError, DataError, RunError
+from datk.base.errors import ConfigError, RunError
+from datk.data.contract import checked_labels
 from datk.data.dataset import Dataset, Domain
 from datk.data.splits import RowNumbers
 from datk.runs.metrics import Metrics
@@ -25,7 +26,7 @@ def evaluate(predictor: nn.Module, dataset: Dataset) -> dict[str, dict[str, Metr
         RunError: an output of the network that is not finite.
     """
     source, target = dataset.training.source, dataset.training.target
-    labels = np.asarray(dataset.pair.source_labels)
+    labels = dataset.labels
     result: dict[str, dict[str, Metrics]] = {"source": {}, "target": {}}
     for part, rows in (("validation", source.split.validation), ("test", source.split.test)):
         logits = _finite_logits(predictor, source, rows)
@@ -76,11 +77,5 @@ def _answers(dataset: Dataset, rows: RowNumbers) -> npt.NDArray[Any] | None:
     answers = dataset.pair.answers(in_file)
     if answers is None:
         return None
-    answers = np.asarray(answers)
-    if len(answers) != len(rows):
-        raise DataError(f"target: {len(rows)} rows but labels of shape {list(answers.shape)}")
-    try:
-        dataset.task.check(answers, dataset.info)
-    except DataError as error:
-        raise DataError(f"target: {error}") from None
-    return answers[place]
+    checked = checked_labels(answers, len(in_file), dataset.task, dataset.info, dataset.pair, "target")
+    return checked[place]

@@ -22,6 +22,7 @@ def pair(**changes):
         "targets": (),
         "sources": ("source",),
         "shared_groups": False,
+        "notes": (),
     }
     return SimpleNamespace(**(parts | changes))
 
@@ -80,7 +81,10 @@ def test_a_sound_pair():
         ({"source": of_sources([0] * 10)}, r"domain must hold each of the whole numbers 0\.\.1"),
         ({"source": of_sources([0, 2] * 5)}, r"domain must hold each of the whole numbers 0\.\.1"),
         ({"source": of_sources([0, 1, 2, -1, 0] * 2)}, r"domain must hold each of the whole numbers 0\.\.1"),
-        ({"source": of_sources([0.0, 1.0] * 5)}, r"domain must hold each of the whole numbers 0\.\.1"),
+        (
+            {"source": of_sources([0.0, 1.0] * 5)},
+            r"source\.domain must be whole numbers .*not float64; give domain\.astype\(numpy\.int64\)",
+        ),
         ({"source": of_sources([0, 1])}, r"source: 10 samples but domain of shape \[2\]"),
         ({"target": Samples(np.zeros((12, 3, 4, 4)), domain=np.ones(12, int))}, "the target is one domain"),
     ],
