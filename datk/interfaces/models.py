@@ -24,10 +24,15 @@ class PairInfo:
     """Names of the domains by their numbers, the target last."""
     outputs: int = 0
     """Size K of the head's output, as the task says; that of the classes if not given."""
+    positive: int | None = None
+    """Number of the class that metrics of two classes are about, as `pair.positive` says; the second if not
+    given, None for more classes or numbers."""
 
     def __post_init__(self) -> None:
         if not self.outputs:
             object.__setattr__(self, "outputs", len(self.classes))
+        if self.positive is None and len(self.classes) == 2:
+            object.__setattr__(self, "positive", 1)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,11 @@ from datk_tasks.metrics import score, softmax
 
 
 class Classification(Task):
-    """Every sample is of one of K classes; cross-entropy of the softmax of K logits."""
+    """Every sample is of one of K classes; cross-entropy of the softmax of K logits.
+
+    With two classes precision, recall, F1 and AUC are those of the positive class, which `pair.positive`
+    names; see `datk_tasks.metrics.score`.
+    """
 
     predicts_classes = True
     metrics: ClassVar = {
@@ -24,10 +28,14 @@ class Classification(Task):
         "ece": Metric("ECE", more_is_better=False),
     }
 
+    positive: int | None = None
+    """Number of the positive class, of two."""
+
     def outputs(self, pair: PairInfo) -> int:
         """One logit for each class. Raises `DataError` for a pair whose labels are numbers."""
         if not pair.classes:
             raise DataError("the labels are numbers, not classes; set task=regression to predict them")
+        self.positive = pair.positive
         return len(pair.classes)
 
     def check(self, labels: npt.NDArray[Any], pair: PairInfo) -> None:
@@ -50,8 +58,8 @@ class Classification(Task):
         return F.cross_entropy(outputs, labels, reduction="none")
 
     def score(self, outputs: Tensor, labels: Tensor) -> dict[str, float | int | None]:
-        """See `datk_tasks.metrics`."""
-        return score(softmax(outputs.numpy()), labels.numpy())
+        """See `datk_tasks.metrics.score`."""
+        return score(softmax(outputs.numpy()), labels.numpy(), self.positive)
 
     def headline(self, outputs: Tensor, labels: Tensor) -> float:
         """Accuracy."""

@@ -17,55 +17,62 @@ def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return probabilities
 
 
-def score(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> Metrics:
+def score(
+    probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], positive: int | None = None
+) -> Metrics:
     """Accuracy, AUC, precision, recall, F1, Brier score and expected calibration error.
 
-    With two classes the second is the positive one, and the Brier score is the mean of (p - y)^2. With more,
-    AUC (one against the rest), precision, recall and F1 are unweighted means over the classes, and the Brier
-    score is the mean over rows of the squared distance between probabilities and one-hot labels (Brier 1950).
-    AUC is None where a class of the model has no row.
+    With two classes precision, recall, F1 and AUC are those of the positive class, and the Brier score is the
+    mean of (p - y)^2. With more, the former are unweighted means over the classes that have rows (AUC of one
+    against the rest), and the Brier score is the mean over rows of the squared distance between probabilities
+    and one-hot labels (Brier 1950). What is not defined is None: all four of classes without rows, AUC where
+    all rows are of one class, precision where no such class is predicted. Beside others in a mean, a class
+    that has rows but is never predicted has precision 0.
 
     Args:
-        probabilities: [N, K], rows adding up to 1.
+        probabilities: [N, K], rows adding up to 1; N is 1 at least.
         labels: [N], the true classes 0..K-1.
+        positive: of two classes; the second if not given.
     """
-    from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
+    from sklearn.metrics import roc_auc_score
 
     classes = probabilities.shape[1]
     predicted = probabilities.argmax(axis=1)
     binary = classes == 2
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        labels,
-        predicted,
-        labels=list(range(classes)),
-        average="binary" if binary else "macro",
-        zero_division=0,
-    )
-    auc = None
-    if len(np.unique(labels)) == classes:
-        scores = probabilities[:, 1] if binary else probabilities
-        auc = float(roc_auc_score(labels, scores, multi_class="ovr"))
+    true, named = (np.bincount(of_rows, minlength=classes) for of_rows in (labels, predicted))
+    hits = np.bincount(labels[predicted == labels], minlength=classes)
+    wanted = [1 if positive is None else positive] if binary else range(classes)
+    there = [k for k in wanted if true[k]]
+    areas = [roc_auc_score(labels == k, probabilities[:, k]) for k in there if true[k] < len(labels)]
     squares = (probabilities - np.eye(classes)[labels]) ** 2
     return {
         "accuracy": float((predicted == labels).mean()),
-        "auc": auc,
-        "precision": float(precision),
-        "recall": float(recall),
-        "f1": float(f1),
+        "auc": float(np.mean(areas)) if areas else None,
+        "precision": _mean_ratio(hits[there], named[there]),
+        "recall": _mean_ratio(hits[there], true[there]),
+        "f1": _mean_ratio(2 * hits[there], named[there] + true[there]),
         "brier": float(squares.sum(axis=1).mean() / (2 if binary else 1)),
         "ece": expected_calibration_error(probabilities, labels),
         "n": len(labels),
     }
 
 
+def _mean_ratio(parts: npt.NDArray[np.int64], wholes: npt.NDArray[np.int64]) -> float | None:
+    """Mean of parts / wholes, where 0 of 0 is 0; None if there is nothing else."""
+    if not wholes.any():
+        return None
+    return float((parts / np.maximum(wholes, 1)).mean())
+
+
 def expected_calibration_error(
     probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], bins: int = 15
 ) -> float:
     """Mean gap between confidence and accuracy over equal-width bins of confidence, weighted by their rows
-    (Guo et al. 2017, equation 3)."""
+    (Guo et al. 2017, equation 3). As there, a bin holds its upper limit and not its lower one."""
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    limits = np.arange(1, bins + 1) / bins
+    bin_of = np.minimum(np.searchsorted(limits, confidence, side="left"), bins - 1)
     gaps = np.bincount(bin_of, weights=correct - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(labels))
 

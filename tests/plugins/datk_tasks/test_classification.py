@@ -68,3 +68,10 @@ def test_every_metric_is_scored_and_the_first_is_the_headline(task):
     assert scores["n"] == 5
     lower = [name for name, metric in task.metrics.items() if not metric.more_is_better]
     assert lower == ["brier", "ece"]
+
+
+@pytest.mark.parametrize(("positive", "precision"), [(None, 1 / 2), (1, 1 / 2), (0, 2 / 3)])
+def test_the_positive_class_is_that_of_the_pair(task, positive, precision):
+    task.outputs(PairInfo((4,), ("merger", "nonmerger"), positive=positive))
+    logits = torch.eye(2)[[0, 0, 0, 1, 1]]
+    assert task.score(logits, torch.tensor([0, 0, 1, 1, 0]))["precision"] == pytest.approx(precision)

@@ -59,7 +59,7 @@ def test_calibration_error_against_a_loop(classes, rows, bins, seed):
         mine = [
             (row.max(), row.argmax() == y)
             for row, y in zip(probabilities, labels, strict=True)
-            if lower / bins <= row.max() < (lower + 1) / bins
+            if lower / bins < row.max() <= (lower + 1) / bins
         ]
         if mine:
             confidence, correct = np.mean(mine, axis=0)
@@ -83,21 +83,97 @@ def test_a_perfect_classifier(classes):
     assert (found["brier"], found["ece"]) == (0.0, 0.0)
 
 
+def test_a_bin_of_confidence_holds_its_upper_limit():
+    """As in Guo et al. 2017: (0.4, 0.6] holds 0.6, so that one error of 0.5 stands beside a hit of 0.6."""
+    probabilities, labels = np.array([[0.5, 0.3, 0.2], [0.6, 0.2, 0.2]]), np.array([1, 0])
+    assert expected_calibration_error(probabilities, labels, 5) == pytest.approx(abs(0.5 - 1 + 0.6) / 2)
+    certain = np.eye(3)[[0, 1]]
+    assert expected_calibration_error(certain, np.array([0, 2]), 5) == pytest.approx(0.5)
+
+
+# --- classes without rows ------------------------------------------------------------------------------
+
+FOUR = ("auc", "precision", "recall", "f1")
+
+
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("only", [0, 1])
+@pytest.mark.parametrize("there", [[0, 1, 2], [1, 3], [0, 2, 4]])
+def test_perfect_predictions_of_some_of_five_classes(there):
+    labels = np.resize(there, 12)
+    found = score(np.eye(5)[labels], labels)
+    assert [found[name] for name in ("accuracy", *FOUR)] == [1.0] * 5
+    assert (found["brier"], found["ece"]) == (0.0, 0.0)
+
+
+@given(st.integers(3, 6), st.integers(2, 40), st.integers(0, 2**32))
+def test_means_are_over_the_classes_that_have_rows(classes, rows, seed):
+    rng = np.random.default_rng(seed)
+    probabilities, labels = softmax(rng.normal(size=(rows, classes))), rng.integers(0, 2, rows) * 2
+    found, predicted = score(probabilities, labels), probabilities.argmax(axis=1)
+    each = {name: [] for name in FOUR}
+    for k in sorted(set(labels.tolist())):
+        hits = sum(p == y == k for p, y in zip(predicted, labels, strict=True))
+        named, true = int((predicted == k).sum()), int((labels == k).sum())
+        each["precision"].append(hits / named if named else None)
+        each["recall"].append(hits / true)
+        each["f1"].append(2 * hits / (named + true))
+        if true < rows:
+            each["auc"].append(sklearn_metrics.roc_auc_score(labels == k, probabilities[:, k]))
+    for name, values in each.items():
+        if all(value is None for value in values):
+            assert found[name] is None
+        else:
+            assert found[name] == pytest.approx(np.mean([value or 0.0 for value in values]))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("positive", [0, 1])
+def test_only_negatives_leave_nothing_to_find(positive):
+    probabilities, _ = predictions(20, 2, 0)
+    found = score(probabilities, np.full(20, 1 - positive), positive)
+    assert [found[name] for name in FOUR] == [None] * 4
+    assert all(0 <= found[name] <= 20 for name in ("accuracy", "brier", "ece", "n"))
+    certain = score(np.eye(2)[np.full(20, 1 - positive)], np.full(20, 1 - positive), positive)
+    assert certain["accuracy"] == 1.0
+    assert [certain[name] for name in FOUR] == [None] * 4
+
+
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("classes", [2, 3])
-def test_one_class_only_has_no_auc(only, classes):
+def test_one_class_only_has_no_auc(classes):
     probabilities, _ = predictions(20, classes, 0)
-    found = score(probabilities, np.full(20, only))
+    found = score(probabilities, np.full(20, 1))
     assert found["auc"] is None
     assert all(0 <= value <= 20 for name, value in found.items() if name != "auc")
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_class_that_is_never_predicted_counts_as_zero():
+def test_what_is_never_predicted_has_no_precision():
     found = score(np.tile([0.9, 0.1], (10, 1)), np.arange(10) % 2)
-    assert (found["precision"], found["recall"], found["f1"]) == (0.0, 0.0, 0.0)
+    assert (found["precision"], found["recall"], found["f1"]) == (None, 0.0, 0.0)
     assert found["auc"] == 0.5
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_class_that_is_never_predicted_counts_as_zero_in_a_mean():
+    labels = np.arange(12) % 3
+    found = score(np.tile([0.8, 0.1, 0.1], (12, 1)), labels)
+    assert found["precision"] == pytest.approx(1 / 9)
+    assert found["recall"] == pytest.approx(1 / 3)
+    assert found["f1"] == pytest.approx(1 / 6)
+
+
+@given(st.integers(4, 40), st.integers(0, 2**32))
+def test_the_positive_class_is_the_one_that_is_named(rows, seed):
+    probabilities, labels = predictions(rows, 2, seed)
+    first, exchanged = score(probabilities, labels, 0), score(probabilities[:, ::-1], 1 - labels, 1)
+    assert first == {name: pytest.approx(value) for name, value in exchanged.items()}
+    assert score(probabilities, labels) == score(probabilities, labels, 1)
+    precision, recall, f1, _ = sklearn_metrics.precision_recall_fscore_support(
+        labels, probabilities.argmax(axis=1), pos_label=0, average="binary", zero_division=np.nan
+    )
+    wanted = [None if np.isnan(value) else pytest.approx(value) for value in (precision, recall, f1)]
+    assert [first[name] for name in FOUR[1:]] == wanted
 
 
 def test_softmax_of_large_logits():
