@@ -15,7 +15,7 @@ from datk.testing.terms import Check, resumes
 from datk.testing.toys import CLASSES, MeanGap
 from datk.testing.trial import Setting, Trial, component
 from datk.testing.watch import FaultError
-from datk.training.contracts import check_groups
+from datk.training.network_contract import check_groups
 from datk.training.objective import CPU
 
 SHAPES = ((3, 75, 75), (1, 32, 32), (16,))

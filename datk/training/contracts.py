@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from datk.base.errors import ConfigError, PluginError
-from datk.interfaces import AlignmentLoss, Backbone, LossTerm, Phase
+from datk.interfaces import AlignmentLoss, LossTerm, Phase
 
 Owner = Literal["trunk", "head", "terms"]
 """Whose parameters a phase may update."""
@@ -67,11 +67,19 @@ def sole_terms(terms: Mapping[str, LossTerm]) -> dict[str, str]:
 
 
 def one_number(value: Any, giver: str) -> Tensor:
-    """What a term gives as its value, or to be logged. Raises `PluginError` if it is no 0-d tensor."""
+    """What a term gives to be logged. Raises `PluginError` if it is no 0-d tensor."""
     if isinstance(value, Tensor) and value.ndim == 0:
         return value
     given = f"shape {list(value.shape)}" if isinstance(value, Tensor) else f"{value!r}"
     raise PluginError(f"{giver} gives {given}, not one number")
+
+
+def one_loss(value: Any, giver: str) -> Tensor:
+    """What a term gives to be minimised. Raises `PluginError` if it is no 0-d tensor of floating point."""
+    number = one_number(value, giver)
+    if not number.is_floating_point():
+        raise PluginError(f"{giver} gives a number of {number.dtype}; give a floating-point number")
+    return number
 
 
 def checked_plan(
@@ -93,15 +101,3 @@ def checked_plan(
             )
     source, target = (index.long().cpu() for index in planned)
     return source, target
-
-
-def check_groups(name: str, module: nn.Module) -> None:
-    """Raise `PluginError` for a parameter that is not in exactly one group: it would silently never learn."""
-    assert isinstance(module, Backbone | LossTerm)
-    grouped = [id(p) for group in module.param_groups() for p in group.params]
-    for parameter_name, parameter in module.named_parameters():
-        times = grouped.count(id(parameter))
-        if parameter.requires_grad and times != 1:
-            raise PluginError(
-                f"{name}: param_groups() lists parameter '{parameter_name}' {times} times, not once"
-            )

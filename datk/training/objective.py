@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from datk.base.errors import PluginError
 from datk.base.rng import default_state, restore_state, seed_defaults
 from datk.config.resolve import Component, Experiment
 from datk.interfaces import (
@@ -29,13 +28,14 @@ from datk.nn import ramp, scale_gradient
 from datk.training.contracts import (
     DOMAINS,
     Owner,
-    check_groups,
     checked_plan,
+    one_loss,
     one_number,
     phases_of,
     sole_terms,
 )
 from datk.training.gather import everyones
+from datk.training.network_contract import check_groups, layer_shapes
 
 CPU = torch.device("cpu")
 BACKBONE: tuple[Owner, ...] = ("trunk", "head")
@@ -74,7 +74,7 @@ class Objective(nn.Module):
             assert isinstance(backbone, Backbone)
             self.backbone = backbone
             self._passing = (_Pass(backbone),)  # in a tuple, or it would be a part of the model
-            shapes = _layer_shapes(experiment.backbone.label, backbone, pair)
+            shapes = layer_shapes(experiment.backbone.label, backbone, pair)
             model = ModelInfo(
                 pair.classes, shapes, source_size, target_size, pair.shape, pair.outputs, pair.domains
             )
@@ -182,7 +182,7 @@ class Objective(nn.Module):
                 terms[self.task_label] = losses.mean()
             else:
                 value = self.loss_terms[weighs].supervision(losses, *whole, step)
-                terms[self.task_label] = one_number(value, f"supervision of '{weighs}'")
+                terms[self.task_label] = one_loss(value, f"supervision of '{weighs}'")
         everyone = None
         for label, term in self.loss_terms.items():
             if isinstance(term, AlignmentLoss) or phase.regularized:
@@ -204,7 +204,7 @@ class Objective(nn.Module):
                     for name, number in extra.items():
                         key = f"{label}.{name}"
                         logged[key] = one_number(number, f"'{key}', which is to be logged,").detach()
-                value = one_number(value, f"loss term '{label}'")
+                value = one_loss(value, f"loss term '{label}'")
                 terms[label] = value if pulls_apart else pull * value
         return terms, logged
 
@@ -296,20 +296,3 @@ def snapshot(buffers: Iterable[Tensor], device: torch.device) -> Callable[[], No
                 buffer.copy_(value)
 
     return put_back
-
-
-def _layer_shapes(label: str, backbone: Backbone, pair: PairInfo) -> dict[str, tuple[int, ...]]:
-    """Shapes of one sample in each layer, from a pass that changes no state."""
-    backbone.eval()
-    with torch.no_grad():
-        layers = backbone.layers_of(torch.zeros(2, *pair.shape), torch.zeros(2, dtype=torch.int64))
-        if "features" not in layers or layers["features"].ndim != 2:
-            raise PluginError(f"backbone '{label}': embed must return 'features' of shape [B, D]")
-        logits = backbone.head(layers["features"])
-    backbone.train()
-    if tuple(logits.shape) != (2, pair.outputs):
-        raise PluginError(
-            f"backbone '{label}': the head gives shape {list(logits.shape[1:])} a row, "
-            f"not pair.outputs = {pair.outputs} numbers"
-        )
-    return {name: tuple(layer.shape[1:]) for name, layer in layers.items()}
