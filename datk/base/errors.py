@@ -1,6 +1,8 @@
 """Errors that a user can mend. Each message says what is wrong, which one, and what to do next."""
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -23,6 +25,81 @@ class PluginError(DatkError):
 
 class RunError(DatkError):
     """A run folder that is in the way, or a run that could not go on."""
+
+
+class BusyError(RunError):
+    """A run folder that another process writes into."""
+
+
+NO_MEMORY = (
+    "defaultcpuallocator",
+    "not enough memory",
+    "out of memory",
+    "cannot allocate memory",
+    "can't allocate memory",
+    "alloc_failed",
+    "std::bad_alloc",
+    "unable to allocate",
+)
+"""What torch, CUDA and HDF5 say, in lower case, where memory is short; their errors are RuntimeErrors."""
+
+TOO_LARGE = (
+    "storage size calculation overflowed",
+    "integer multiplication overflow",
+    "invalid shape dimension",
+    "too large to convert",
+    "too big to convert",
+    "too large to be represented",
+    "maximum supported dimension",
+    "array is too big",
+    "overflow when unpacking long",
+    "value cannot be converted to type",
+    "numerical result out of range",
+    "cannot convert float infinity to integer",
+)
+"""What is said, in lower case, of a size that no machine has."""
+
+
+def machine_fault(error: BaseException) -> DatkError | None:
+    """What to tell the user of an exception that the machine raised: its memory is short, or its files cannot
+    be read or written. None for any other exception."""
+    said = str(error).lower()
+    if isinstance(error, MemoryError) or any(words in said for words in NO_MEMORY):
+        return RunError(
+            f"out of memory ({_first_line(error)}); lower train.batch_size, data.memory_gb or the "
+            "size of the network, or close other programs"
+        )
+    if isinstance(error, OverflowError | RuntimeError | ValueError) and any(w in said for w in TOO_LARGE):
+        return RunError(f"a size or number is too large ({_first_line(error)}); see to the options")
+    if isinstance(error, OSError):
+        return RunError(f"{_what_failed(error)}; {ADVICE.get(error.errno or 0, 'see to it and try again')}")
+    if isinstance(error, UnicodeEncodeError):
+        return RunError(f"a name cannot be written as UTF-8 ({_first_line(error)}); give it another name")
+    return None
+
+
+ADVICE = {
+    errno.EACCES: "see to the permissions, or name another place",
+    errno.EPERM: "see to the permissions, or name another place",
+    errno.EROFS: "name a place that can be written to",
+    errno.ENOSPC: "make room, or name a place on another disk",
+    errno.EDQUOT: "make room, or name a place on another disk",
+    errno.EMFILE: "let the process open more files (ulimit -n)",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "see where its links lead",
+}
+"""What to do about errors of the system, by number."""
+
+
+def _what_failed(error: OSError) -> str:
+    """The file and the reason."""
+    reason = error.strerror or str(error) or type(error).__name__
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    return f"{' and '.join(names)}: {reason}" if names else reason
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).strip().partition("\n")[0][:200]
 
 
 @contextmanager

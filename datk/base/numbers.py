@@ -17,7 +17,8 @@ def number_text(value: float, spread: float | None = None, *, any_size: bool = F
         return str(value)
     decimals, exponent = 3, 0
     if any_size or abs(value) >= 1000:
-        size = _exponent(value or spread or 0.0)
+        # Of a spread that is larger than its number the spread's digits are those that mean something.
+        size = _exponent(max(abs(value), spread if spread is not None and math.isfinite(spread) else 0.0))
         if -DIGITS <= size <= 5:
             decimals = max(0, DIGITS - 1 - size)
         else:

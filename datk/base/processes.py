@@ -5,7 +5,6 @@ parameters at any time. The first one leads: it alone writes and tells. In a sin
 anything.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from datk.base.devices import resolve_device
+from datk.base.environment import whole_number
 from datk.base.errors import ConfigError, RunError
 
 PATIENCE = timedelta(minutes=10)
@@ -27,8 +27,8 @@ PATIENCE = timedelta(minutes=10)
 
 
 def started_by_torchrun() -> bool:
-    """Whether this process is one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    """Whether this process is one of several. Raises `ConfigError` where the environment says nonsense."""
+    return whole_number("WORLD_SIZE", 1) > 1
 
 
 def size() -> int:
@@ -86,7 +86,7 @@ def own_device(name: str) -> str:
         raise ConfigError(f"--device {name} is one device for several processes; say cuda, or cpu")
     if not torch.cuda.is_available():
         return "cpu" if name == "auto" else name
-    local, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    local, count = whole_number("LOCAL_RANK", 0), torch.cuda.device_count()
     if local >= count:
         there = f"{count} CUDA device{'s' * (count > 1)}"
         raise ConfigError(f"process {local + 1} has no GPU: there are {there}; lower --nproc-per-node")

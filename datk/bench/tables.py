@@ -2,11 +2,14 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from datk.base.text import one_line, printable
+from datk.bench.escaping import in_csv, in_markdown
 from datk.bench.suite import Entry, Suite, Table
 from datk.bench.sweep import Outcome
 from datk.interfaces import Metric
@@ -15,6 +18,8 @@ from datk.runs.result import RunResult
 from datk.runs.seeds import summarize
 
 DATK = "datk"
+LARGE = 1e9
+"""From where on a published number is shown with a power of ten, not digit by digit."""
 IMPOSSIBLE, ORACLE = "‡", "†"
 
 
@@ -35,6 +40,8 @@ class Number:
     def as_published(self) -> str:
         """A number that somebody else reports: two decimals, and all there are if there are more or if it has
         the unit of the labels."""
+        if not math.isfinite(self.mean) or abs(self.mean) >= LARGE:
+            return f"{self.mean:.10g}"
         rounded = f"{self.mean:.2f}"
         in_units = self.metric is not None and self.metric.in_label_units
         return rounded if float(rounded) == self.mean and not in_units else f"{self.mean:.10g}"
@@ -142,7 +149,7 @@ def _absent(outcomes: Sequence[Outcome]) -> Iterable[str]:
             titles.setdefault(outcome.entry.title, []).append(str(outcome.seed))
     for reason, titles in reasons.items():
         out = [f"{title} (seed {', '.join(seeds)})" for title, seeds in titles.items()]
-        yield f"{', '.join(out)}: {reason}"
+        yield one_line(f"{', '.join(out)}: {reason}")
 
 
 def _not_scored(suite: Suite, done: Sequence[Outcome]) -> Iterable[str]:
@@ -194,7 +201,7 @@ def _caption(done: Sequence[Outcome], marked: bool) -> str:
         notes.append(f"{ORACLE} chosen by oracle.")
     if marked:
         notes.append(f"{IMPOSSIBLE} contradicts other published numbers of its row.")
-    return " ".join(["; ".join(parts) + ".", *notes])
+    return one_line(" ".join(["; ".join(parts) + ".", *notes]))
 
 
 def _chosen_by(result: RunResult) -> str:
@@ -224,13 +231,22 @@ def _notes(done: Sequence[Outcome]) -> Iterable[str]:
 
 def markdown(suite: Suite, tables: Sequence[FilledTable], command: str) -> str:
     """The report as a page."""
-    page = [f"# {suite.title}", "", *([suite.text.strip(), ""] if suite.text else []), f"    {command}", ""]
+    page = [f"# {in_markdown(suite.title)}", ""]
+    page += [printable(suite.text.strip()), ""] if suite.text else []
+    page += [f"    {one_line(command)}", ""]
     for filled in tables:
-        page += [f"## {filled.table.title}", ""]
-        page += [filled.table.text.strip(), ""] if filled.table.text else []
+        page += [f"## {in_markdown(filled.table.title)}", ""]
+        page += [printable(filled.table.text.strip()), ""] if filled.table.text else []
         header, *rows = grid(suite, filled)
-        page += [_row(header), _row(["---"] * len(header)), *map(_row, rows), "", filled.caption, ""]
-        page += [f"- Not in the table: {reason}" for reason in filled.absent]
+        page += [
+            _row(header),
+            _row(["---"] * len(header)),
+            *map(_row, rows),
+            "",
+            in_markdown(filled.caption),
+            "",
+        ]
+        page += [f"- Not in the table: {in_markdown(reason)}" for reason in filled.absent]
         page += [""] if filled.absent else []
     return "\n".join(page).rstrip() + "\n"
 
@@ -245,9 +261,9 @@ def grid(suite: Suite, filled: FilledTable) -> list[list[str]]:
     rows = [["method", "domain", *by, *titles, "s/epoch"]]
     method = domain = ""
     for line in filled.lines:
-        names = ["" if line.method == method else line.method]
-        names.append("" if (line.method, line.domain) == (method, domain) else line.domain)
-        names += [] if alone else [line.by]
+        names = ["" if line.method == method else one_line(line.method)]
+        names.append("" if (line.method, line.domain) == (method, domain) else one_line(line.domain))
+        names += [] if alone else [one_line(line.by)]
         seconds = "" if line.seconds_per_epoch is None else f"{line.seconds_per_epoch:.2f}"
         rows.append([*names, *(line.cell(metric) for metric in suite.metrics), seconds])
         method, domain = line.method, line.domain
@@ -255,7 +271,7 @@ def grid(suite: Suite, filled: FilledTable) -> list[list[str]]:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(map(in_markdown, cells))} |"
 
 
 def csv_text(suite: Suite, tables: Sequence[FilledTable]) -> str:
@@ -267,14 +283,15 @@ def csv_text(suite: Suite, tables: Sequence[FilledTable]) -> str:
     # were.
     informed = any(line.used_target_labels for filled in tables for line in filled.lines)
     last = ["seconds_per_epoch", *(["uses_target_labels"] if informed else [])]
-    writer.writerow(["table", "method", "domain", "by", "seeds", *spread, *last])
+    writer.writerow(map(in_csv, ["table", "method", "domain", "by", "seeds", *spread, *last]))
     for filled in tables:
         for line in filled.lines:
             numbers = [line.numbers.get(metric) for metric in suite.metrics]
             values = [value for n in numbers for value in ((n.mean, n.std) if n else (None, None))]
             names = [filled.table.name, line.method, line.domain, line.by, line.seeds]
             used = [str(line.used_target_labels).lower() if line.seeds else None] if informed else []
-            writer.writerow([*names, *values, line.seconds_per_epoch, *used])
+            row = [*names, *values, line.seconds_per_epoch, *used]
+            writer.writerow([in_csv(cell) if isinstance(cell, str) else cell for cell in row])
     return text.getvalue()
 
 

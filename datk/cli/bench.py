@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from datk.cli.streams import say
+
 
 @click.command("bench")
 @click.argument("suite")
@@ -55,7 +57,7 @@ def bench(
             entries, chosen, folder, epochs=epochs, overrides=overrides, jobs=jobs, tell=progress.tell
         )
     except KeyboardInterrupt:
-        click.echo("interrupted; the same command goes on", err=True)
+        say("interrupted; the same command goes on", err=True)
         raise SystemExit(130) from None
     if all(outcome.status == "data missing" for outcome in outcomes):
         raise MissingDataError(outcomes[0].error)

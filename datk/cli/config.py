@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from datk.cli.options import composition, parse_seeds
+from datk.cli.streams import say
 
 
 @click.group("config", no_args_is_help=False)
@@ -25,4 +26,4 @@ def config_show(
     if seeds is not None:
         selectors["seed"] = seeds[0]
     experiment = resolve(recipe=recipe, config=config, selectors=selectors, overrides=overrides)
-    click.echo(config_toml(experiment), nl=False)
+    say(config_toml(experiment), end="")

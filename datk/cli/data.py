@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from datk.cli.streams import say
+
 
 @click.group("data")
 def data() -> None:
@@ -52,7 +54,7 @@ def fetch(pair: str, origin: str | None, force: bool) -> None:
         there, new = fetch(record, origin, force=force, progress=progress)
     except KeyboardInterrupt:
         progress.stop()
-        click.echo("interrupted; the same command goes on where this one stopped", err=True)
+        say("interrupted; the same command goes on where this one stopped", err=True)
         raise SystemExit(130) from None
     finally:
         progress.stop()
@@ -106,7 +108,7 @@ def audit(
     data, task = experiment.pair, experiment.task
     report = audits.audit(data.cls(data.config), task.cls(task.config), experiment.config)
     if as_json:
-        click.echo(json.dumps({"pair": experiment.pair.label} | audits.as_json(report), indent=2))
+        say(json.dumps({"pair": experiment.pair.label} | audits.as_json(report), indent=2))
     else:
         show_audit(f"audit of {experiment.pair.label}", report)
     if report.count("high"):

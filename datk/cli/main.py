@@ -10,13 +10,17 @@ from typing import Any
 
 import click
 
+from datk.base.environment import processes_count
 from datk.base.errors import DatkError, PluginError, did_you_mean
+from datk.base.signals import stopped_by_signals
+from datk.base.text import one_line
 from datk.base.version import __version__
 from datk.cli.bench import bench
 from datk.cli.config import config
 from datk.cli.data import data
 from datk.cli.plugins import plugins
 from datk.cli.run import run
+from datk.cli.streams import say, sturdy_streams
 from datk.config import plugins as finding
 
 
@@ -45,7 +49,9 @@ class PluginGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands, those of plugins by their summary."""
         rows = [(name, command.get_short_help_str(80)) for name, command in self.commands.items()]
-        rows += [(plugin.name, f"{plugin.summary} ({plugin.dist})") for plugin in finding.find("command")]
+        rows += [
+            (plugin.name, one_line(f"{plugin.summary} ({plugin.dist})")) for plugin in finding.find("command")
+        ]
         with formatter.section("Commands"):
             formatter.write_dl(sorted(rows))
 
@@ -77,7 +83,7 @@ for command in (run, plugins, config, data, bench):
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    click.echo(f"warning: {message}", err=True)
+    say(f"warning: {one_line(str(message))}", err=True)
 
 
 def _usage(error: click.ClickException) -> str:
@@ -91,26 +97,42 @@ def _usage(error: click.ClickException) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. Exit code 2 for the user's mistakes, 1 for ours; DATK_DEBUG=1: tracebacks."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    with warnings.catch_warnings():
-        debug = os.environ.get("DATK_DEBUG") == "1"
-        if not debug:
-            warnings.showwarning = _show_warning
-        try:
-            code = cli.main(arguments or ["--help"], prog_name="datk", standalone_mode=False)
-        except click.Abort:
-            code = 130
-        except Exception as error:
-            if debug:
-                traceback.print_exc()
-            code, message = _explained(error)
-            click.echo(" ".join(message.split()), err=True)
+    with sturdy_streams(), stopped_by_signals() as received, warnings.catch_warnings():
+        code = _called(arguments or ["--help"])
     if isinstance(code, int) and code:  # a plugin's command may return anything
-        sys.exit(code)
+        sys.exit(128 + received[0] if received and code == 130 else code)
+
+
+def _called(arguments: list[str]) -> Any:
+    """The exit code of a command."""
+    debug = os.environ.get("DATK_DEBUG") == "1"
+    if not debug:
+        warnings.showwarning = _show_warning
+    try:
+        return cli.main(arguments, prog_name="datk", standalone_mode=False)
+    except click.Abort:
+        return 130
+    except KeyboardInterrupt:
+        say("interrupted", err=True)
+        return 130
+    except SystemExit as stop:
+        from datk.config.faults import exit_fault
+
+        if (ended := exit_fault(stop)) is not None:
+            say(one_line(f"{_who()}error: {ended}"), err=True)
+            return 2
+        return stop.code if stop.code is None or isinstance(stop.code, int) else 1
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        code, message = _explained(error)
+        say(one_line(" ".join(message.split())), err=True)
+        return code
 
 
 def _who() -> str:
     """Which of several processes is speaking, if there are several."""
-    return f"rank {os.environ.get('RANK', 0)}: " if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ""
+    return f"rank {os.environ.get('RANK', 0)}: " if processes_count() > 1 else ""
 
 
 def _explained(error: Exception) -> tuple[int, str]:
@@ -119,8 +141,10 @@ def _explained(error: Exception) -> tuple[int, str]:
         return 2, f"{_who()}error: {error}"
     if isinstance(error, click.ClickException):
         return error.exit_code, f"error: {_usage(error)}"
-    from datk.config.faults import exception_text, plugin_fault
+    from datk.config.faults import exception_text, plugin_fault, users_fault
 
+    if (told := users_fault(error)) is not None:
+        return 2, f"{_who()}error: {told}"
     message, ours = plugin_fault(error) or (exception_text(error), True)
     if not ours:
         return 2, f"{_who()}error: {message}; DATK_DEBUG=1 shows where"

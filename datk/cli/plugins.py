@@ -6,6 +6,8 @@ from typing import Any
 import click
 
 from datk.base.errors import PluginError
+from datk.base.text import one_line
+from datk.cli.streams import say
 from datk.config import plugins as finding
 
 
@@ -73,7 +75,7 @@ def plugins_check(names: tuple[str, ...]) -> None:
         if not all(passed):
             faults.append(f"{passed.count(False)} of {len(passed)} components do not keep the interface")
     for fault in faults[:-1]:
-        click.echo(f"error: {fault}", err=True)
+        say(f"error: {one_line(fault)}", err=True)
     if faults:
         raise PluginError(faults[-1])
 

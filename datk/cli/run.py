@@ -8,6 +8,7 @@ import click
 
 from datk.base.errors import ConfigError
 from datk.cli.options import composition, parse_seeds
+from datk.cli.streams import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # torch is not imported before it is needed
@@ -95,12 +96,12 @@ def _run(
     except KeyboardInterrupt:
         if leads:
             way_on = f"; go on with the same command and --resume --out {folder}" if folder.is_dir() else ""
-            click.echo(f"interrupted{way_on}", err=True)
+            say(f"interrupted{way_on}", err=True)
         raise SystemExit(130) from None
     if told:
         console.show_folder(folder)
     elif leads:
-        click.echo(folder)
+        say(folder)
 
 
 def _recorded_config(out: Path, seeds: Sequence[int] | None) -> str | None:

@@ -2,9 +2,11 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from datk.base.errors import DatkError, PluginError, machine_fault
 from datk.config import plugins
 from datk.config.resolve import BASES
 
@@ -38,6 +40,49 @@ def plugin_fault(error: BaseException) -> tuple[str, bool] | None:
             method = "forward" if method in CALLS else method
             return f"{name} failed in {method}: {exception_text(error)}", ours
     return None
+
+
+def users_fault(error: BaseException) -> DatkError | None:
+    """What to tell the user of an exception that the machine raised, see `machine_fault`; None
+    for what came out of a component that is not datk's own, which `plugin_fault` names."""
+    fault = plugin_fault(error)
+    if fault is not None and not fault[1] and not isinstance(error, MemoryError):
+        return None
+    return machine_fault(error)
+
+
+def exit_fault(stop: SystemExit) -> DatkError | None:
+    """What to tell the user of `sys.exit()` in a component, or in other code that datk called, which leaves
+    no result behind whatever the exit code. None where a command ends the program, which it may."""
+    fault = plugin_fault(stop)
+    if fault is not None:
+        return PluginError(f"{fault[0]}; a component must not end the program")
+    frames = list(_frames(stop))
+    modules = [str(frame.f_globals.get("__name__")) for frame in frames]
+    if any(name.startswith("datk.") and not name.startswith("datk.cli.") for name in modules):
+        code = frames[-1].f_code
+        return PluginError(f"{code.co_name} in {code.co_filename} ended the program: {exception_text(stop)}")
+    return None
+
+
+@contextmanager
+def machine_told() -> Iterator[None]:
+    """Turn what the machine refuses, and `sys.exit()` in a component, into a `DatkError` that says what to
+    do."""
+    try:
+        yield
+    except DatkError:
+        raise
+    except SystemExit as stop:
+        ended = exit_fault(stop)
+        if ended is None:
+            raise
+        raise ended from stop
+    except Exception as error:
+        told = users_fault(error)
+        if told is None:
+            raise
+        raise told from error
 
 
 def _frames(error: BaseException) -> Iterator[FrameType]:

@@ -1,12 +1,15 @@
 """What a run tells while it goes on. The command line shows it with rich; log.txt keeps it as plain lines."""
 
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from datk.base.files import append_line
 from datk.base.numbers import number_text
+from datk.base.text import one_line
 
 
 class Reporter:
@@ -59,7 +62,7 @@ class LineReporter(Reporter):
 
     def write(self, line: str) -> None:
         """Show one line."""
-        print(line, flush=True)
+        print(one_line(line), flush=True)
 
     def started(self, title: str, epochs: int, steps: int) -> None:
         """Name the run."""
@@ -88,16 +91,28 @@ class FileReporter(LineReporter):
     def write(self, line: str) -> None:
         """Append one line."""
         stamp = datetime.now().astimezone().isoformat(timespec="seconds")
-        append_line(self.path, f"{stamp} {line}")
+        append_line(self.path, f"{stamp} {one_line(line)}")
 
 
 class Reporters:
-    """Several that are told the same."""
+    """Several that are told the same. One that fails, for instance because its terminal is gone or the disk
+    of its log is full, is told nothing more: a warning and the others say so, and the run goes on."""
 
     def __init__(self, reporters: Sequence[Reporter]) -> None:
-        self.reporters = reporters
+        self.reporters = list(reporters)
 
     def tell(self, event: str, *arguments: Any) -> None:
         """Call the method `event` of each."""
-        for reporter in self.reporters:
-            getattr(reporter, event)(*arguments)
+        failed = []
+        for reporter in list(self.reporters):
+            try:
+                getattr(reporter, event)(*arguments)
+            except Exception as error:  # whatever it shows, training does not depend on it
+                self.reporters.remove(reporter)
+                failed.append(f"{type(reporter).__name__} is told nothing more of this run: {error!r}")
+                if event != "stopped":
+                    with suppress(Exception):
+                        reporter.stopped()
+        for text in failed:
+            warnings.warn(text, stacklevel=2)
+            self.tell("note", text)

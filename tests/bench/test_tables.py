@@ -3,14 +3,17 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
 
+from datk.base.errors import ConfigError
 from datk.bench.suite import read_suite
 from datk.bench.sweep import Outcome
 from datk.bench.tables import csv_text, fill, markdown, record
+from datk.cli.console.bench import _tight
 from datk.runs.result import RunResult
 
 SUITE = """
@@ -170,3 +173,79 @@ def test_json_holds_every_run(suite):
     assert [run["status"] for run in content["runs"]] == ["ran"] * 3 + ["was done", "failed", "data missing"]
     assert content["runs"][4]["error"] == "not finite"
     assert content["runs"][0]["result"]["metrics"]["target"]["test"]["accuracy"] == 0.5
+
+
+# --- text and numbers of all kinds ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (80.5, "80.50"), (8.5, "8.50"), (0.805, "0.805"), (100.0, "100.00"), (100.5, "100.50"), (0.0, "0.00"),
+        (-0.5, "-0.50"), (-80.5, "-80.50"), (1205.25, "1205.25"), (10.0, "10.00"), (0.1, "0.10"),
+        (20.0, "20.00"), (1e-9, "1e-09"), (1e300, "1e+300"),
+    ],
+)  # fmt: skip
+def test_a_reference_is_shown_as_published(suite, value, shown):
+    Path("suite.toml").write_text(SUITE.replace("target = { auc = 0.7 }", f"target = {{ auc = {value} }}"))
+    read, entries = read_suite("suite.toml")
+    filled = fill(read, outcomes(entries))
+    rows = [line for line in markdown(read, filled, "x").splitlines() if f"| paper | {shown}‡ | – |" in line]
+    assert len(rows) == 1
+    assert _tight(f"{shown}‡") == re.sub(r"^(-?)0\.", r"\1.", f"{shown}‡")
+    row = next(
+        r
+        for r in csv.DictReader(io.StringIO(csv_text(read, filled)))
+        if r["by"] == "paper" and r["domain"] == "target"
+    )
+    assert float(row["auc_mean"]) == value
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_reference_is_a_number(value):
+    Path("suite.toml").write_text(SUITE.replace("target = { auc = 0.7 }", f"target = {{ auc = {value} }}"))
+    with pytest.raises(ConfigError, match=r"reference\.paper\.target\.auc"):
+        read_suite("suite.toml")
+
+
+ODD = {
+    "bars": "a | b || c", "a bar behind a backslash": r"a \| b", "lines": "first\n  second\r\nthird",
+    "a formula": '=HYPERLINK("http://x")', "a plus": "+1", "a minus": "-1", "an at": "@SUM(A1)",
+    "a formula behind a space": "  =1+1", "a tab": "\t=1", "a tag": "<script>x</script>",
+    "an escape": "\x1b[2J", "quotes": "say \"no\", 'yes'", "an entity": "&#124;",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_any_text_leaves_the_tables_whole(suite, odd):
+    """In titles, reporters, errors and notes."""
+    title, reporter = json.dumps(odd), json.dumps(odd + ".")
+    text = SUITE.replace('title = "source only"', f"title = {title}").replace(
+        'title = "One"', f"title = {title}"
+    )
+    text = text.replace('title = "Small"', f"title = {title}")
+    Path("suite.toml").write_text(text.replace("reference.paper", f"reference.{reporter}"))
+    read, entries = read_suite("suite.toml")
+    made = outcomes(entries, notes=[odd, "another"])
+    made[4] = Outcome(entries[1], 1, "failed", error=odd)
+    filled = fill(read, made)
+    plain_read, plain_entries = suite
+    plain = markdown(plain_read, fill(plain_read, outcomes(plain_entries, notes=["a", "b"])), "x")
+    page = markdown(read, filled, "datk bench\nx")
+    assert len(page.splitlines()) == len(plain.splitlines())
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {7}
+    assert "<" not in page
+    assert "\x1b" not in page
+    lines = csv_text(read, filled).splitlines()
+    assert len(lines) == len(csv_text(plain_read, fill(plain_read, outcomes(plain_entries))).splitlines())
+    for row in csv.reader(lines[1:]):
+        assert not [cell for cell in row[:4] if re.match(r"\s*[=+\-@]", cell)]
+        assert all(cell == "" or isinstance(float(cell), float) for cell in row[4:])
+
+
+def test_negative_numbers_stay_numbers_in_csv(suite):
+    negative = {domain: {"test": {"auc": -0.5, "accuracy": -1e-5, "n": 4}} for domain in ("source", "target")}
+    filled = fill(suite[0], [Outcome(suite[1][0], 0, "ran", result(0, metrics=negative))])
+    row = next(csv.DictReader(io.StringIO(csv_text(suite[0], filled))))
+    assert (row["auc_mean"], row["accuracy_mean"], row["auc_std"]) == ("-0.5", "-1e-05", "")

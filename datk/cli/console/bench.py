@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from datk.base.text import one_line
 from datk.bench.suite import Suite
 from datk.bench.sweep import Outcome
 from datk.bench.tables import FilledTable, grid
-from datk.cli.console import show_whole
+from datk.cli.console import errors, output, show_whole
+from datk.cli.streams import say
 from datk.runs.metrics import metric_text, metrics_of
 
 
@@ -23,7 +24,7 @@ class Progress:
     def __init__(self, total: int) -> None:
         self.total, self.done = total, 0
         self.lock = threading.Lock()  # runs end in threads of their own
-        self.console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        self.console = errors(soft_wrap=True)
 
     def tell(self, outcome: Outcome) -> None:
         """Show one outcome."""
@@ -40,7 +41,7 @@ def _what(outcome: Outcome) -> str:
     if outcome.status == "data missing":
         return "data missing"  # what to do stands once below the table
     if result is None:
-        return f"{outcome.status}: {outcome.error}"
+        return one_line(f"{outcome.status}: {outcome.error}")
     again = " (was done)" if outcome.status == "was done" else ""
     time = f"{result.seconds:.0f} s{again}"
     for name, metric in metrics_of(result.task).items():  # the first says enough
@@ -57,12 +58,12 @@ def show_tables(suite: Suite, tables: Sequence[FilledTable], folder: Path) -> No
     """The tables, what is not in them, and where they are written."""
     for filled in tables:
         _show(suite, filled)
-    print(f"tables: {folder / 'tables.md'} (also .csv and .json)")
+    say(f"tables: {folder / 'tables.md'} (also .csv and .json)")
 
 
 def _show(suite: Suite, filled: FilledTable) -> None:
-    console = Console(highlight=False, markup=False)
-    console.print(Text(f"\n{filled.table.title}", style="bold"), soft_wrap=True)
+    console = output()
+    console.print(Text(f"\n{one_line(filled.table.title)}", style="bold"), soft_wrap=True)
     if filled.lines:
         header, *rows = grid(suite, filled)
         numbers = len(header) - len(suite.metrics) - 1

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from datk.cli.console import output
+from datk.cli.console import errors, output
+from datk.cli.streams import say
 from datk.data.published.catalog import ListedPair
 from datk.data.published.fetch import Fetched, fetched, state
 from datk.data.published.progress import Progress
@@ -32,7 +32,7 @@ class BarProgress(Progress):
             DownloadColumn(),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True, highlight=False),
+            console=errors(),
         )
         self.task = self.bars.add_task("", start=False)
 
@@ -74,7 +74,7 @@ class LineProgress(Progress):
         self._write(f"note: {text}")
 
     def _write(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        say(line, err=True)
 
 
 def progress() -> Progress:
@@ -103,7 +103,7 @@ def show_pair(pair: ListedPair) -> None:
         lines = [pair.record.title, *_record(pair.record), *(f"note: {note}" for note in pair.notes)]
     output().print(Text(pair.name, style="bold"))
     for line in lines:
-        print(f"  {line}")
+        say(f"  {line}")
 
 
 def _record(record: Record) -> Iterable[str]:
@@ -137,12 +137,12 @@ def _fetched(there: Fetched) -> Iterable[str]:
 def show_fetched(record: Record, there: Fetched, new: bool) -> None:
     """What was fetched, what was verified, and what to do next."""
     if not new:
-        print(f"{record.name} is there already{' (a mock)' if there.mock else ''}; --force fetches it again")
+        say(f"{record.name} is there already{' (a mock)' if there.mock else ''}; --force fetches it again")
     for line in _fetched(there):
-        print(line)
-    print(f"verified: {_verified(there)}")
-    print(f"next: datk data audit {record.name}")
-    print(f"      datk run --pair {record.name}")
+        say(line)
+    say(f"verified: {_verified(there)}")
+    say(f"next: datk data audit {record.name}")
+    say(f"      datk run --pair {record.name}")
 
 
 def _verified(there: Fetched) -> str:
@@ -155,6 +155,6 @@ def _verified(there: Fetched) -> str:
 
 def show_mock(folder: Path, names: Iterable[str]) -> None:
     """Where the mock is, and how its pairs come to use it."""
-    print(f"mock: {folder}")
+    say(f"mock: {folder}")
     for name in names:
-        print(f"next: datk data fetch {name} --from {folder}")
+        say(f"next: datk data fetch {name} --from {folder}")

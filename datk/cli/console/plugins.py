@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from datk.cli.console import output
+from datk.cli.streams import say
 from datk.config.plugins import KINDS, Kind, Plugin
 
 TYPE_CHECKING = False
@@ -58,7 +59,7 @@ def _setting(plugin: Plugin, option: str) -> str:
 def show_file(plugin: Plugin) -> None:
     """A recipe or suite, as it is."""
     _heading(output(), plugin)
-    print("\n" + Path(plugin.target).read_text(encoding="utf-8", errors="replace"), end="")
+    say("\n" + Path(plugin.target).read_text(encoding="utf-8", errors="replace"), end="")
 
 
 def show_text(plugin: Plugin, text: str) -> None:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,6 +15,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from datk.cli.console import errors
+from datk.cli.streams import say
 from datk.training.report import LineReporter, Reporter, score_text, terms_text
 
 
@@ -33,7 +35,7 @@ class BarReporter(Reporter):
     """A progress bar on a terminal."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False, markup=False)
+        self.console = errors()
         self.bar: _Bar | None = None
 
     def started(self, title: str, epochs: int, steps: int) -> None:
@@ -54,6 +56,7 @@ class BarReporter(Reporter):
 
     def advanced(self, step: int) -> None:
         """Move the bar."""
+        _demand_heard()
         assert self.bar is not None
         self.bar.update(self.task, completed=step)
 
@@ -85,12 +88,20 @@ class BarReporter(Reporter):
             self.bar = None
 
 
+def _demand_heard() -> None:
+    """Raise the `OSError` that the error stream was lost by, so that log.txt tells of it."""
+    lost = getattr(sys.stderr, "lost", None)
+    if lost is not None:
+        raise lost
+
+
 class StderrReporter(LineReporter):
     """Plain lines where there is no terminal."""
 
     def write(self, line: str) -> None:
         """Show one line."""
-        print(line, file=sys.stderr, flush=True)
+        say(line, err=True)
+        _demand_heard()
 
 
 def reporters(quiet: bool) -> list[Reporter]:

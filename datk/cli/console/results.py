@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from datk.cli.console import output, show_whole
+from datk.cli.streams import say
 from datk.interfaces import Metric
 from datk.runs.metrics import domain_order, metric_named, metric_text, metrics_of, ordered, several_numbers
 from datk.runs.result import RunResult
@@ -36,7 +37,7 @@ def show_result(result: RunResult) -> None:
 
 def show_folder(path: Path) -> None:
     """Name the run folder, unwrapped so that it can be copied."""
-    print(f"run folder: {path}")
+    say(f"run folder: {path}")
 
 
 def show_seeds(results: Sequence[RunResult], summary: dict[str, Any]) -> None:
