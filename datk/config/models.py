@@ -18,8 +18,11 @@ from pydantic import (
 from datk.base.options import ComponentConfig
 
 Options = dict[str, Any]
-Rule = Literal["grouped", "paper"]
+Rule = Literal["stratified", "grouped", "paper"]
 """How rows are dealt to training, validation and test, see `datk.data.splits`."""
+
+TargetRows = Literal["split", "all"]
+"""Which target rows are trained on and scored."""
 
 GONE = {
     "together": "datk bench --jobs N trains several seeds side by side",
@@ -53,6 +56,43 @@ Named = Annotated[Table, BeforeValidator(_named), PlainSerializer(_short)]
 """A component by name, or a table of its name and options; written as the name alone where there are none."""
 
 
+def _split_seed(value: Any) -> Any:
+    """A number, or "run" for what earlier versions wrote as null."""
+    if value is None or value == "run":
+        return "run"
+    text = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
+    if not text.isdecimal():
+        raise ValueError(f"must be a whole number from 0, or run for the run's seed (got {value!r})")
+    return int(text)
+
+
+SplitSeed = Annotated[int | Literal["run"], BeforeValidator(_split_seed)]
+
+
+def _as_list(value: Any) -> Any:
+    """Several values, of which one may stand alone or several behind commas; NaN and infinities by name, as
+    JSON has none."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    elif isinstance(value, int | float):
+        value = [value]
+    return [_by_name(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _by_name(value: Any) -> Any:
+    text = str(value).strip().lower().removeprefix("+")
+    if text in ("nan", "-nan", "inf", "-inf", "infinity", "-infinity"):
+        return text.removesuffix("inity") if "inf" in text else "nan"
+    return value
+
+
+MissingValues = Annotated[
+    tuple[float | Literal["nan", "inf", "-inf"], ...],
+    BeforeValidator(_as_list, json_schema_input_type=float | str | list[float | str]),
+]
+"""Values of samples that mean "no data"."""
+
+
 class DataConfig(ComponentConfig):
     """How the data are split and held."""
 
@@ -60,12 +100,40 @@ class DataConfig(ComponentConfig):
     """Shares of training, validation and test rows. Where a pair fixes its test rows, the first two share the
     rest in their ratio."""
 
-    split_seed: int | None = Field(None, ge=0)
-    """Seed of the split; the run's seed if not given."""
+    split_seed: SplitSeed = 0
+    """Seed of the split: a number, so that runs with other seeds have the same rows and differ by training
+    alone; or `run`, the run's seed."""
+
+    target_rows: TargetRows = "split"
+    """Target rows that are trained on, without labels, and scored: those of their parts (`split`), or all of
+    them in each part (`all`), as in the tables of Office, VisDA and AdaTime."""
+
+    missing: MissingValues = ()
+    """Values of samples that mean "no data", in both domains: numbers, nan, inf or -inf, one or a list, for
+    instance `-999` or `[nan, -32768]`. They count in no mean and no deviation, and `missing_fill` replaces
+    them wherever rows are read."""
+
+    missing_fill: float | Literal["median"] = "median"
+    """What stands in for `missing` values: the median of the channel's other values in the training rows of
+    the domain, or a number in the samples' own unit."""
+
+    clip: tuple[float, float] | None = None
+    """Two percentiles of each channel's values in the training rows of the domain, for instance [0.1, 99.9]:
+    what lies beyond them is set to them, wherever rows are read. Nothing is if not given."""
+
+    evaluation_batch: int | None = Field(None, ge=1)
+    """Rows that pass through the network at a time where nothing is trained. If not given, as many as in a
+    step of training, but at most 256, and of small rows, as feature vectors are, up to 256."""
 
     memory_gb: float | None = Field(None, gt=0)
     """Rows on disk are copied to memory (to the GPU's where one is used) if a domain takes at most this many
     GiB, and are streamed otherwise; half of what is free if not given."""
+
+    @model_validator(mode="after")
+    def _clip_is_a_range(self) -> "DataConfig":
+        if self.clip is not None and not 0 <= self.clip[0] < self.clip[1] <= 100:
+            raise ValueError("clip must be two percentiles in increasing order between 0 and 100")
+        return self
 
     @model_validator(mode="after")
     def _fractions_are_shares(self) -> "DataConfig":
@@ -198,9 +266,11 @@ class RunConfig(BaseModel):
     """What is predicted: classes (classification) or numbers (regression)."""
     data: DataConfig = DataConfig()
     """How the data are split and held."""
-    split: Rule = "grouped"
-    """How rows are dealt to training, validation and test: by object, or by single images as in the code of
-    DeepMerge II, which puts views of one object on both sides and so flatters the scores."""
+    split: Rule = "stratified"
+    """How rows are dealt to training, validation and test: by object, so that every class of the source has
+    its share of each (stratified); by object whatever its class, as earlier versions did (grouped); or by
+    single images as in the code of DeepMerge II, which puts views of one object on both sides and so flatters
+    the scores (paper)."""
     train: TrainConfig = TrainConfig()
     """How the model is trained."""
     init: str | None = None

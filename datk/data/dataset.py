@@ -248,9 +248,17 @@ def prepare(pair: DomainPair, task: Task, config: RunConfig, device: torch.devic
         raise ConfigError(f"train.augment={augment} needs images; the samples are feature vectors")
     if config.train.balance is not None and not task.predicts_classes:
         raise ConfigError("train.balance needs classes; leave it out where numbers are predicted")
-    split_seed = config.seed if config.data.split_seed is None else config.data.split_seed
+    split_seed = config.seed if config.data.split_seed == "run" else config.data.split_seed
     splits = split_pair(
-        pair.source, pair.target, pair.shared_groups, config.data.fractions, split_seed, config.split
+        pair.source,
+        pair.target,
+        pair.shared_groups,
+        config.data.fractions,
+        split_seed,
+        config.split,
+        inspected.labels if task.predicts_classes else None,
+        config.data.target_rows,
+        pair.classes,
     )
     training_labels = inspected.labels[splits.source.train]
     if task.predicts_classes and len(present := np.unique(training_labels)) < 2:

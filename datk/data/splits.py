@@ -1,5 +1,7 @@
-"""Training, validation and test rows of both domains. Objects are never split; labels are not looked at."""
+"""Training, validation and test rows of both domains. Objects are never split; target labels are not looked
+at, those of the source only so that every class reaches its shares."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -7,11 +9,12 @@ import numpy.typing as npt
 
 from datk.base.errors import ConfigError, DataError
 from datk.base.rng import numpy_generator
-from datk.config.models import Rule
+from datk.config.models import Rule, TargetRows
+from datk.data.dealing import RowNumbers as RowNumbers
+from datk.data.dealing import deal, tally
+from datk.data.shares import absent_classes, uneven_shares
 from datk.interfaces import Samples
 
-RowNumbers = npt.NDArray[np.int64]
-"""Which rows of a domain, from 0; or a number for each of its rows, such as its group or class."""
 Fractions = tuple[float, float, float]
 PARTS = ("train", "validation", "test")
 
@@ -32,17 +35,19 @@ class Splits:
     source: Split
     target: Split
     rule: str
-    """`random`, or `grouped` where rows belong to objects; `+fixed-test` if the pair names the test rows;
-    `paper` for DeepMerge II's split, which parts objects."""
+    """`stratified` where every class of the source was given its shares, `grouped` where rows belong to
+    objects, `grouped+stratified` for both, `random` for neither; `+fixed-test` if the pair names the test
+    rows; `paper` for DeepMerge II's split, which parts objects; `+all-target-rows` if all of the target's
+    rows are trained on and scored."""
     notes: tuple[str, ...] = ()
     """What everybody who reads a result must know."""
 
     def arrays(self) -> dict[str, RowNumbers]:
         """Row numbers by `domain_part`, for the run's record."""
         return {
-            f"{domain}_{part}": getattr(getattr(self, domain), part)
+            f"{domain}_{part}": rows
             for domain in ("source", "target")
-            for part in PARTS
+            for part, rows in _parts(getattr(self, domain)).items()
         }
 
 
@@ -52,38 +57,66 @@ def split_pair(
     shared_groups: bool,
     fractions: Fractions,
     seed: int,
-    rule: Rule = "grouped",
+    rule: Rule = "stratified",
+    labels: RowNumbers | None = None,
+    target_rows: TargetRows = "split",
+    classes: Sequence[str] = (),
 ) -> Splits:
     """Split both domains by object; jointly where both show the same objects (`shared_groups`).
 
-    Objects are shuffled and dealt to training, validation and test until each has its share of the rows. Rows
-    without groups are objects of their own. Target labels play no part, nor do those of the source.
+    Objects are dealt to training, validation and test so that rows and classes reach their shares as nearly
+    as whole objects allow, see `datk.data.dealing`; what could not be had is noted. Rows without groups are
+    objects of their own. Target labels play no part: the target's rows of a shared object go where its
+    source rows go.
 
     Args:
-        rule: "paper" deals single images instead, each domain by itself, as the code of DeepMerge II
-            (Ciprijanovic et al. 2021) does: views of one object come to lie on both sides.
+        rule: "grouped" shuffles objects and cuts their row where the shares are reached, whatever their size
+            and class, as earlier versions did. "paper" deals single images, each domain by itself, as the
+            code of DeepMerge II (Ciprijanovic et al. 2021) does: views of one object come to lie on both
+            sides.
+        labels: class of each source row; without them nothing is stratified.
+        target_rows: "all" puts all target rows into each part.
+        classes: names of the classes, for the notes.
 
     Raises:
         DataError: if a part would be empty, or if fixed test rows would put an object into two parts.
-        ConfigError: if the rule is "paper" and the pair fixes its test rows.
+        ConfigError: if the rule is "paper" and the pair fixes its test rows, or those of the target though
+            all of its rows are to be scored.
     """
     domains = {"source": source, "target": target}
     fixed = any(samples.test is not None for samples in domains.values())
+    if rule == "paper" and fixed:
+        raise ConfigError("split=paper deals all rows anew, but the pair fixes its test rows")
+    if target_rows == "all":
+        if target.test is not None:
+            raise ConfigError(
+                "data.target_rows=all scores all target rows, but the pair fixes those to be scored; "
+                "leave out one of the two"
+            )
+        del domains["target"]
     if rule == "paper":
-        if fixed:
-            raise ConfigError("split=paper deals all rows anew, but the pair fixes its test rows")
         parts = {name: _deal_images(name, samples, fractions, seed) for name, samples in domains.items()}
-        return Splits(parts["source"], parts["target"], rule, _copies(domains, parts, shared_groups))
-    groups = {name: _groups(samples) for name, samples in domains.items()}
-    if shared_groups:
-        joint = _deal(domains, groups, fractions, seed, "split")
+        notes = _copies(domains, parts, shared_groups)
+        made_by = "paper"
     else:
-        joint = {}
-        for name, samples in domains.items():
-            joint |= _deal({name: samples}, groups, fractions, seed, f"split-{name}")
-    grouped = shared_groups or any(samples.groups is not None for samples in domains.values())
-    made_by = ("grouped" if grouped else "random") + ("+fixed-test" if fixed else "")
-    return Splits(joint["source"], joint["target"], made_by)
+        of_source = labels if rule == "stratified" else None
+        parts = _by_object(domains, shared_groups, fractions, seed, rule, of_source)
+        notes = [note for name in domains for note in _uneven(name, domains[name], parts[name], fractions)]
+        grouped = shared_groups or any(samples.groups is not None for samples in domains.values())
+        kinds = ["grouped"] * grouped + ["stratified"] * (of_source is not None)
+        made_by = "+".join(kinds or ["random"]) + ("+fixed-test" if fixed else "")
+    if target_rows == "all":
+        everything = np.arange(target.x.shape[0])
+        parts["target"] = Split(everything, everything, everything)
+        notes += _adapted_to_all(source, target, parts["source"], shared_groups)
+        made_by += "+all-target-rows"
+    if labels is not None:
+        notes += absent_classes(_parts(parts["source"]), labels, classes)
+    return Splits(parts["source"], parts["target"], made_by, tuple(notes))
+
+
+def _parts(split: Split) -> dict[str, RowNumbers]:
+    return {part: getattr(split, part) for part in PARTS}
 
 
 def numbered(split: Split, seed: int, domain: str) -> Split:
@@ -111,47 +144,131 @@ def _deal_images(name: str, samples: Samples, fractions: Fractions, seed: int) -
     return Split(*parts)
 
 
-def _copies(domains: dict[str, Samples], parts: dict[str, Split], shared_groups: bool) -> tuple[str, ...]:
+def _uneven(name: str, samples: Samples, split: Split, fractions: Fractions) -> list[str]:
+    """A note if a domain is not divided as was asked for."""
+    sizes = [len(rows) for rows in _parts(split).values()]
+    return uneven_shares(name, _groups(samples), sizes, fractions, samples.test is not None)
+
+
+def _copies(domains: dict[str, Samples], parts: dict[str, Split], shared_groups: bool) -> list[str]:
     """How many test rows show an object that some training row shows too."""
     if all(samples.groups is None for samples in domains.values()):
-        return ("split by single images, because of split=paper: views of one object may be on both sides",)
+        return ["split by single images, because of split=paper: views of one object may be on both sides"]
     groups = {name: _groups(samples) for name, samples in domains.items()}
     trained = {name: groups[name][parts[name].train] for name in domains}
     if shared_groups:
         trained = dict.fromkeys(domains, np.concatenate(list(trained.values())))
     seen = {name: np.isin(groups[name][parts[name].test], trained[name]).mean() for name in domains}
     shares = " and ".join(f"{share:.0%} of the {name}'s" for name, share in seen.items())
-    return (f"{shares} test rows show an object that training saw too, because of split=paper",)
+    return [f"{shares} test rows show an object that training saw too, because of split=paper"]
+
+
+def _adapted_to_all(source: Samples, target: Samples, split: Split, shared_groups: bool) -> list[str]:
+    """What data.target_rows=all means for the scores."""
+    rows = target.x.shape[0]
+    notes = [f"all {rows} target rows were trained on, without labels, and scored (data.target_rows=all)"]
+    if shared_groups:
+        of_source, of_target = _groups(source), _groups(target)
+        twins = np.isin(of_target, of_source[split.train]).mean()
+        tested = np.isin(of_source[split.test], of_target).mean()
+        notes.append(
+            f"{twins:.0%} of the target's rows show an object whose source rows were trained on with their "
+            f"labels, and {tested:.0%} of the source's test rows one that is trained on in the target, "
+            "because of data.target_rows=all"
+        )
+    return notes
+
+
+def _by_object(
+    domains: dict[str, Samples],
+    shared_groups: bool,
+    fractions: Fractions,
+    seed: int,
+    rule: Rule,
+    labels: RowNumbers | None,
+) -> dict[str, Split]:
+    """Split domains without parting objects; jointly if they share them."""
+    if shared_groups and len(domains) > 1:
+        return _deal(domains, fractions, numpy_generator(seed, "split"), rule, labels)
+    parts: dict[str, Split] = {}
+    for name, samples in domains.items():
+        parts |= _deal({name: samples}, fractions, numpy_generator(seed, f"split-{name}"), rule, labels)
+    return parts
 
 
 def _deal(
     domains: dict[str, Samples],
-    groups: dict[str, RowNumbers],
     fractions: Fractions,
-    seed: int,
-    name: str,
+    generator: np.random.Generator,
+    rule: Rule,
+    labels: RowNumbers | None,
 ) -> dict[str, Split]:
     """Split domains that share their objects."""
-    all_groups = np.concatenate([groups[domain] for domain in domains])
+    groups = {name: _groups(samples) for name, samples in domains.items()}
+    all_groups = np.concatenate(list(groups.values()))
     objects, inverse, counts = np.unique(all_groups, return_inverse=True, return_counts=True)
     in_test = _fixed_test(domains, groups, objects)
     free = np.ones(len(objects), dtype=bool) if in_test is None else ~in_test
-    order = numpy_generator(seed, name).permutation(np.flatnonzero(free))
     train, validation, _ = fractions
-    shares = [train, train + validation] if in_test is None else [train / (train + validation)]
-    ends = _ends(np.cumsum(counts[order]), shares)
     part_of = np.full(len(objects), 2)
-    part_of[order] = np.searchsorted(ends, np.arange(len(order)), side="right")
+    if rule == "grouped":
+        order = generator.permutation(np.flatnonzero(free))
+        ends_at = [train, train + validation] if in_test is None else [train / (train + validation)]
+        ends = _ends(np.cumsum(counts[order]), ends_at)
+        part_of[order] = np.searchsorted(ends, np.arange(len(order)), side="right")
+    elif free.any():
+        number = np.where(free, np.cumsum(free) - 1, -1)
+        rows, required, strata = _strata(domains, groups, number[inverse], labels)
+        shares = np.array(fractions if in_test is None else fractions[:2])
+        part_of[free] = deal(
+            tally(*rows, counts[free], strata), shares / shares.sum(), required, strata, generator
+        )
     part_of_rows = part_of[inverse]
 
     splits, start = {}, 0
     for domain in domains:
-        rows = part_of_rows[start : start + len(groups[domain])]
-        start += len(rows)
-        parts = [np.flatnonzero(rows == part) for part in range(3)]
-        _refuse_empty(domain, parts, len(rows), f"rows in {len(np.unique(groups[domain]))} objects")
+        of_domain = part_of_rows[start : start + len(groups[domain])]
+        start += len(of_domain)
+        parts = [np.flatnonzero(of_domain == part) for part in range(3)]
+        _refuse_empty(domain, parts, len(of_domain), f"rows in {len(np.unique(groups[domain]))} objects")
         splits[domain] = Split(*parts)
     return splits
+
+
+def _strata(
+    domains: dict[str, Samples],
+    groups: dict[str, RowNumbers],
+    objects: RowNumbers,
+    labels: RowNumbers | None,
+) -> tuple[tuple[RowNumbers, RowNumbers], RowNumbers, int]:
+    """What should reach its shares: the rows of each domain, of each of several sources, of each class of the
+    source, and of each class in each of several sources.
+
+    Args:
+        objects: number of each row's object, -1 for rows that are not dealt.
+
+    Returns:
+        (object, stratum) of each row as often as it has strata; the strata that should be in every part, the
+        most important first; and how many strata there are.
+    """
+    lengths = [len(groups[name]) for name in domains]
+    kinds = [(np.repeat(np.arange(len(domains)), lengths), True)]
+    if "source" in domains:
+        of_source = [kind for kind in (domains["source"].domain, labels) if kind is not None]
+        kinds += [(np.unique(kind, return_inverse=True)[1], True) for kind in of_source]
+        if len(of_source) == 2:
+            pairs = np.stack(of_source, axis=1)
+            kinds.append((np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1), False))
+    of_objects, strata, required, first = [], [], [], 0
+    for numbers, in_every_part in kinds:  # of the first rows: the source stands first
+        own = objects[: len(numbers)]
+        of_objects.append(own[own >= 0])
+        strata.append(numbers[own >= 0] + first)
+        if in_every_part:
+            sizes = np.bincount(numbers[own >= 0])
+            required.append(first + np.argsort(sizes, kind="stable"))
+        first += int(numbers.max()) + 1
+    return (np.concatenate(of_objects), np.concatenate(strata)), np.concatenate(required), first
 
 
 def _refuse_empty(domain: str, parts: list[RowNumbers], rows: int, what: str) -> None:

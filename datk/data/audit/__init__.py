@@ -31,8 +31,8 @@ def audit(pair: DomainPair, task: Task, config: RunConfig) -> Report:
     inspect_pair(pair, task, finite=False)
     data, seed = config.data, config.seed
     surveys = {"source": survey(pair.source.x), "target": survey(pair.target.x)}
-    split_seed = seed if data.split_seed is None else data.split_seed
-    splits, findings = check_groups(pair, data, split_seed, config.split)
+    split_seed = seed if data.split_seed == "run" else data.split_seed
+    splits, findings = check_groups(pair, data, split_seed, config.split, task.predicts_classes)
     copies, groups = check_copies(pair, splits, task.predicts_classes)
     findings += copies
     findings += check_images(surveys)

@@ -16,11 +16,21 @@ both be right."""
 
 
 def check_groups(
-    pair: DomainPair, data: DataConfig, seed: int, rule: Rule
+    pair: DomainPair, data: DataConfig, seed: int, rule: Rule, classes: bool = True
 ) -> tuple[Splits | None, list[Finding]]:
     """The split that a run would make, if it can be made, and what is to be said of the groups."""
     try:
-        splits = split_pair(pair.source, pair.target, pair.shared_groups, data.fractions, seed, rule)
+        splits = split_pair(
+            pair.source,
+            pair.target,
+            pair.shared_groups,
+            data.fractions,
+            seed,
+            rule,
+            np.asarray(pair.source_labels) if classes else None,
+            data.target_rows,
+            pair.classes,
+        )
     except DataError as error:
         return None, [Finding("split", "both", "high", str(error))]
     ungrouped = [name for name in ("source", "target") if getattr(pair, name).groups is None]
