@@ -34,11 +34,21 @@ from datk.interfaces.batches import (
     View,
 )
 from datk.interfaces.models import Backbone, ModelInfo, PairInfo, ParamGroup
-from datk.interfaces.pairs import Array, DomainPair, Record, RecordFile, Samples
+from datk.interfaces.pairs import (
+    OTHER_CLASS,
+    UNLABELLED,
+    Array,
+    DomainPair,
+    Record,
+    RecordFile,
+    Samples,
+)
 from datk.interfaces.tasks import Metric, Outputs, Selector, Task
 from datk.interfaces.terms import AlignmentLoss, LossTerm, Regularizer, TermConfig
 
 __all__ = [
+    "OTHER_CLASS",
+    "UNLABELLED",
     "AlignmentLoss",
     "Array",
     "Backbone",

@@ -34,6 +34,11 @@ class PairInfo:
         if self.positive is None and len(self.classes) == 2:
             object.__setattr__(self, "positive", 1)
 
+    @property
+    def positive_class(self) -> str | None:
+        """Name of the positive class."""
+        return None if self.positive is None else self.classes[self.positive]
+
 
 @dataclass(frozen=True)
 class ModelInfo:

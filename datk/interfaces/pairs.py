@@ -11,6 +11,12 @@ import numpy.typing as npt
 
 from datk.base.options import ComponentConfig
 
+UNLABELLED = -1
+"""What `DomainPair.answers` says of a row whose class nobody knows."""
+
+OTHER_CLASS = -2
+"""What `DomainPair.answers` says of a row of a class that the source does not have."""
+
 
 class Array(Protocol):
     """Rows that can be read a few at a time: a NumPy array, a memory map, an HDF5 dataset."""
@@ -95,8 +101,9 @@ class DomainPair(ABC):
     Config: ClassVar[type[ComponentConfig]] = ComponentConfig
 
     classes: tuple[str, ...] = ()
-    """Names of the classes in the order of their numbers; with two classes the second is the positive one.
-    Empty if the labels are numbers."""
+    """Names of the classes in the order of their numbers; with two classes the second is the positive one,
+    unless the option `pair.positive`, which every pair has, names the first. Empty if the labels are
+    numbers."""
     targets: tuple[str, ...] = ()
     """Names of the numbers that the labels are; needed if there are several."""
     sources: tuple[str, ...] = ("source",)
@@ -118,5 +125,10 @@ class DomainPair(ABC):
 
     @abstractmethod
     def answers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any] | None:
-        """Labels of the given target rows, of the kind of the source's, None if unknown. Only
-        `datk.runs.evaluate` calls this."""
+        """Labels of the given target rows, of the kind of the source's; None if none is known. Only
+        `datk.runs.evaluate` calls this.
+
+        The label of some rows may be unknown: for classes -1 (`UNLABELLED`), or -2 (`OTHER_CLASS`) if it is
+        known to be a class that the source does not have; for numbers NaN. Such rows are not scored, and the
+        result says how many there are.
+        """

@@ -1,5 +1,6 @@
 """The only reader of target labels."""
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,46 +12,117 @@ from datk.base.errors import ConfigError, RunError
 from datk.data.contract import checked_labels
 from datk.data.dataset import Dataset, Domain
 from datk.data.splits import RowNumbers
+from datk.interfaces import DomainPair
+from datk.runs.labels import (
+    Counts,
+    Known,
+    checksum,
+    class_counts,
+    known,
+    plain,
+    undefined_scores,
+    unknown_labels,
+)
 from datk.runs.metrics import Metrics
 from datk.runs.oracle import Oracle
 from datk.training.predict import predict
 
 
-def evaluate(predictor: nn.Module, dataset: Dataset) -> dict[str, dict[str, Metrics]]:
-    """Metrics on the source's validation and test rows and on the target's test rows.
+@dataclass(frozen=True)
+class Evaluation:
+    """What a trained network is worth, and on which rows."""
 
-    `target` is empty where the pair knows no target labels. Of several sources each has its metrics, too.
+    metrics: dict[str, dict[str, Metrics]]
+    """By domain and part; `target` is empty where no target label is known. Of several sources each has its
+    metrics, too."""
+    class_counts: Counts
+    """Rows of each class in the parts of the domains, of the target those that are scored; empty if numbers
+    are predicted."""
+    target_labels: dict[str, int]
+    """Test rows of the target that are scored, that have no label, and that are of a class which the source
+    does not have."""
+    answers_sha256: str
+    """Checksum of the labels that the target was scored by."""
+    notes: tuple[str, ...]
+    """What must be said of the numbers."""
+
+
+def evaluate(predictor: nn.Module, dataset: Dataset) -> dict[str, dict[str, Metrics]]:
+    """The metrics of `evaluation`."""
+    return evaluation(predictor, dataset).metrics
+
+
+def evaluation(predictor: nn.Module, dataset: Dataset) -> Evaluation:
+    """Score the source's validation and test rows and the target's test rows.
 
     Raises:
         DataError: answers that are no labels of the task.
         RunError: an output of the network that is not finite.
     """
     source, target = dataset.training.source, dataset.training.target
-    labels = dataset.labels
-    result: dict[str, dict[str, Metrics]] = {"source": {}, "target": {}}
-    for part, rows in (("validation", source.split.validation), ("test", source.split.test)):
-        logits = _finite_logits(predictor, source, rows)
-        result["source"][part] = _scored(dataset, logits, labels[rows])
-        for number, name in enumerate(dataset.pair.sources) if len(dataset.pair.sources) > 1 else ():
-            own = source.numbers.numpy()[rows] == number
-            if own.any():
-                scored = _scored(dataset, logits[own], labels[rows][own])
-                result.setdefault(f"source: {name}", {})[part] = scored
-    answers = _answers(dataset, target.split.test)
-    if answers is not None:
-        logits = _finite_logits(predictor, target, target.split.test)
-        result["target"]["test"] = _scored(dataset, logits, answers)
-    return result
+    metrics: dict[str, dict[str, Metrics]] = {"source": {}, "target": {}}
+    counts: Counts = {}
+
+    def score(domain: str, part: str, logits: npt.NDArray[np.float32], labels: npt.NDArray[Any]) -> None:
+        metrics.setdefault(domain, {})[part] = _scored(dataset, logits, labels)
+        count(domain, part, labels)
+
+    def count(domain: str, part: str, labels: npt.NDArray[Any]) -> None:
+        if dataset.task.predicts_classes and labels.ndim == 1:
+            counts.setdefault(domain, {})[part] = class_counts(dataset.info.classes, labels)
+
+    for part in ("train", "validation", "test"):
+        rows = getattr(source.split, part)
+        labels = dataset.labels[rows]
+        logits = None if part == "train" else _finite_logits(predictor, source, rows)
+        several = dataset.pair.sources if len(dataset.pair.sources) > 1 else ()
+        numbers = source.numbers.numpy()[rows]
+        everyone = np.ones(len(rows), bool)
+        own = {f"source: {name}": numbers == number for number, name in enumerate(several)}
+        for domain, mask in {"source": everyone, **own}.items():
+            if logits is None:
+                count(domain, part, labels[mask])
+            elif mask.any():
+                score(domain, part, logits[mask], labels[mask])
+    told, answers_sha256 = _told(dataset, target.split.test)
+    if told is None or not told.scored.any():
+        notes = ["the target has no labels: nothing on the target could be scored"]
+        if told is not None:
+            notes = [
+                "no test row of the target has a label of a class of the source: nothing could be scored"
+            ]
+    else:
+        notes = unknown_labels(told.counts)
+        logits = _finite_logits(predictor, target, target.split.test[told.scored])
+        score("target", "test", logits, told.values)
+    return Evaluation(
+        metrics=metrics,
+        class_counts=counts,
+        target_labels={} if told is None else told.counts,
+        answers_sha256=answers_sha256,
+        notes=(*notes, *undefined_scores(counts, dataset.info.positive_class)),
+    )
 
 
-def inform(oracle: Oracle, dataset: Dataset) -> None:
-    """Hand the labels of the target's validation rows to the selector that may see them. Raises `ConfigError`
-    if there are none."""
-    rows = dataset.training.target.split.validation
-    answers = _answers(dataset, rows)
-    if answers is None:
+def answers_checksum(pair: DomainPair, predicts_classes: bool, rows: RowNumbers) -> str:
+    """Checksum of the labels that the given target rows have now, `Evaluation.answers_sha256`."""
+    return checksum(_answers(pair, predicts_classes, np.unique(rows)))
+
+
+def inform(oracle: Oracle, dataset: Dataset) -> str:
+    """Hand the labels of the target's validation rows to the selector that may see them; their checksum.
+    Raises `ConfigError` if there are none."""
+    told, answers_sha256 = _told(dataset, dataset.training.target.split.validation)
+    if told is None:
         raise ConfigError("train.select=oracle needs target labels, and this pair has none")
-    oracle.answers = _encoded(dataset, answers)
+    if not told.scored.any():
+        raise ConfigError(
+            "train.select=oracle needs target labels, and this pair has none for the validation rows of the "
+            "target that the source has classes for; choose another selector"
+        )
+    oracle.answers = _encoded(dataset, told.values)
+    oracle.scored = torch.from_numpy(told.scored)
+    return answers_sha256
 
 
 def _finite_logits(predictor: nn.Module, domain: Domain, rows: RowNumbers) -> npt.NDArray[np.float32]:
@@ -71,11 +143,36 @@ def _encoded(dataset: Dataset, labels: npt.NDArray[Any]) -> Tensor:
     return dataset.task.encode(torch.from_numpy(np.array(labels)))
 
 
-def _answers(dataset: Dataset, rows: RowNumbers) -> npt.NDArray[Any] | None:
-    """Labels of target rows, which may be in any order; the pair is asked in that of its file."""
+def _answers(pair: DomainPair, predicts_classes: bool, rows: RowNumbers) -> Any:
+    """Labels of target rows in the order of their file."""
+    return plain(pair.answers(rows), predicts_classes)
+
+
+def _told(dataset: Dataset, rows: RowNumbers) -> tuple[Known | None, str]:
+    """What is known of target rows, which may be in any order, and the checksum of it; None if nothing is.
+    The pair is asked in the order of its file. Raises `DataError` for answers that are no labels."""
     in_file, place = np.unique(rows, return_inverse=True)
-    answers = dataset.pair.answers(in_file)
+    classes = dataset.task.predicts_classes
+    answers = _answers(dataset.pair, classes, in_file)
     if answers is None:
-        return None
-    checked = checked_labels(answers, len(in_file), dataset.task, dataset.info, dataset.pair, "target")
-    return checked[place]
+        return None, checksum(None)
+    if not _may_be_labels(answers, len(rows), classes):
+        answers = _checked(dataset, answers, len(rows))
+    told = known(answers, classes)
+    if told.scored.any():
+        labels = _checked(dataset, told.values, int(told.scored.sum()))
+        whole = np.zeros((len(rows), *labels.shape[1:]), labels.dtype)
+        whole[told.scored] = labels
+        scored = told.scored[place]
+        told = replace(told, scored=scored, values=whole[place][scored])
+    return told, checksum(answers)
+
+
+def _may_be_labels(answers: Any, rows: int, classes: bool) -> bool:
+    if not isinstance(answers, np.ndarray) or isinstance(answers, np.ma.MaskedArray):
+        return False
+    return answers.dtype.kind in "iuf" and answers.ndim in (1, 2 - classes) and len(answers) == rows
+
+
+def _checked(dataset: Dataset, answers: Any, rows: int) -> npt.NDArray[Any]:
+    return checked_labels(answers, rows, dataset.task, dataset.info, dataset.pair, "target")

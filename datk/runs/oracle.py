@@ -16,7 +16,10 @@ class Oracle(Selector):
 
     needs_target: ClassVar = True
     answers: Tensor | None = None
-    """Encoded labels of the target's validation rows, which `datk.runs` hands over to this very class."""
+    """Encoded labels of those of the target's validation rows that have one, which `datk.runs` hands over to
+    this very class."""
+    scored: Tensor | None = None
+    """Which rows those are, [N] bool; all if not given."""
 
     def score(self, source: Outputs, target: Outputs) -> float:
         """The first metric of the task on the target's validation rows; minus their loss where that metric is
@@ -27,7 +30,8 @@ class Oracle(Selector):
                 f"selector {type(self).__name__} is given no target labels; only train.select=oracle is"
             )
         first = next(iter(self.task.metrics.values()))
-        value = self.task.headline(target.logits, self.answers)
+        logits = target.logits if self.scored is None else target.logits[self.scored]
+        value = self.task.headline(logits, self.answers)
         if value is None:
-            return -float(self.task.loss(target.logits.double(), self.answers).mean())
+            return -float(self.task.loss(logits.double(), self.answers).mean())
         return value if first.more_is_better else -value

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from datk.base.errors import RunError
 from datk.base.files import read_json
 from datk.base.version import __version__
+from datk.runs.labels import Counts
 from datk.runs.metrics import Metrics
 
 
@@ -48,6 +49,25 @@ class RunResult(BaseModel):
     metrics: dict[str, dict[str, Metrics]]
     """By domain and part; `target` is empty if the pair has no target labels. Several sources are scored
     together as `source`, and each by itself as `source: NAME`."""
+    hooks: list[dict[str, str]] = []
+    """Hooks that were told of the run, at any of its starts: `name`, `distribution` and `version` of an
+    installed one, `file` and `sha256` of a file. They are code that ran beside the run."""
+    classes: list[str] = []
+    """Names of the classes in the order of their numbers; empty for a regression, and in results of the first
+    versions."""
+    positive: str | None = None
+    """Of two classes the one that precision, recall, F1 and AUC are those of."""
+    class_counts: Counts = {}
+    """Rows of each class by domain and part, of the target those that were scored. A class without rows is
+    there with 0: the means over classes are over the others."""
+    target_labels: dict[str, int] = {}
+    """Test rows of the target that were `scored`, that are `unlabelled`, and that are of a class which the
+    source does not have (`other_class`); empty if none is labelled."""
+    answers_sha256: str | None = None
+    """Checksum of the target labels that the scores are by; a run whose labels were corrected since is
+    evaluated again. None in results of the first versions."""
+    selection_sha256: str | None = None
+    """Checksum of the target labels that the epoch was chosen with, if it was (`uses_target_labels`)."""
     notes: list[str] = []
     """What everybody who reads the numbers must know."""
 
