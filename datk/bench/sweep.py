@@ -143,7 +143,7 @@ class _Runner:
             return Outcome(entry, seed, "data missing", error=str(error))
         except DatkError as error:
             return Outcome(entry, seed, "failed", error=str(error))
-        except Exception as error:  # a fault of a plugin must not cost the other runs
+        except (Exception, SystemExit) as error:  # a fault of a plugin must not cost the other runs
             fault, _ = plugin_fault(error) or (exception_text(error), True)
             return Outcome(entry, seed, "failed", error=fault)
 

@@ -9,46 +9,32 @@ log.txt            what was shown, as plain lines
 result.json        written last: there if and only if the run is complete
 """
 
-import platform
-import sys
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from importlib.metadata import version
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from datk.base import processes
-from datk.base.devices import describe_device
-from datk.base.errors import ConfigError, DatkError, RunError
-from datk.base.files import only_one, read_json, write_atomically, write_json, writing
+from datk.base.errors import BusyError, ConfigError, DatkError, RunError
+from datk.base.files import LOCK, only_one, read_json, write_atomically, write_json, writing
 from datk.base.version import __version__
 from datk.config import merge
-from datk.config.resolve import Experiment, resolve
+from datk.config.resolve import Component, Experiment, resolve
+from datk.runs.environment import changes, environment
+from datk.runs.recognize import FILES, is_empty, is_run, refuse_links, seeds_in
 from datk.runs.result import RunResult, read_result
 from datk.training.checkpoints import Checkpoints, weights_checksum
+from datk.training.progress import not_longer
+from datk.training.schedules import STRETCHED
 
 WITHOUT_EFFECT = ("hooks",)
 """Keys of a configuration that change no number: a run may be resumed with others."""
 
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """What a number may depend on besides configuration and data."""
-    packages = ("torch", "torchvision", "numpy", "scikit-learn", "pydantic", "h5py", "safetensors")
-    return {
-        "datk": __version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": {name: version(name) for name in packages},
-        "device": describe_device(device),
-        "cuda": torch.version.cuda if device.type == "cuda" else None,
-        "threads": torch.get_num_threads(),
-        "processes": processes.size(),
-        "command": sys.argv,
-    }
+Difference = tuple[str, Any, Any]
+"""Dotted key of an option, its old value and its new one."""
 
 
 class RunFolder:
@@ -61,6 +47,10 @@ class RunFolder:
     def __init__(self, path: Path, writes: bool = True) -> None:
         self.path, self.writes = path, writes
         self.files = Checkpoints(path, writes)
+        self.moved: list[Difference] = []
+        """Options of the pair that a resumed run had otherwise: the checksum of the data decides."""
+        self.longer = False
+        """Whether a resumed run is to be trained for more epochs than before."""
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -75,26 +65,32 @@ class RunFolder:
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         busy = f"another process writes into {self.path}; wait until it is done, or choose another --out"
-        try:
-            with only_one(self.path, RunError(busy)):
+        with only_one(self.path, BusyError(busy)):
+            try:
                 yield
-        finally:
-            for folder in new:
-                if folder.is_dir() and not any(folder.iterdir()):
-                    folder.rmdir()
+            finally:  # while it is locked: nobody else may have come into it
+                remove_empty(new)
 
     def check(self, experiment: Experiment, *, resume: bool = False, force: bool = False) -> None:
         """See whether a run may be written here, before anything is computed or removed.
 
         Raises:
             RunError: the folder holds a run and neither `resume` nor `force` was asked for, or another run
-                than the one to be resumed, or files that are no run.
+                than the one to be resumed, or files that are no run, or links.
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; --out names a folder")
-        if not self.path.is_dir() or all(entry.suffix == ".part" for entry in self.path.iterdir()):
+        if not self.path.is_dir():
             return
-        if not (self.path / "config.json").is_file():
+        if not (resume and (self.path / "result.json").is_file()):
+            refuse_links(self.path)
+        if is_empty(self.path):
+            return
+        if not is_run(self.path):
+            if seeds_in(self.path):
+                raise RunError(
+                    f"{self.path} holds runs of several seeds; say which with --seed, or choose another --out"
+                )
             raise RunError(f"{self.path} is not empty and holds no run; choose another --out")
         if resume:
             self._check_same(experiment)
@@ -103,7 +99,7 @@ class RunFolder:
 
     def _check_same(self, experiment: Experiment) -> None:
         try:
-            recorded = recorded_experiment(self.path)
+            recorded = recorded_experiment(self.path, pair=experiment.pair)
         except DatkError as error:
             raise RunError(f"cannot resume {self.path}: {error}") from None
         different = [
@@ -111,17 +107,23 @@ class RunFolder:
             for key, old, new in differences(recorded, experiment)
             if not (key == "init" and self._starts_alike(old, new))
         ]
-        if different:
-            key, old, new = different[0]
-            was, is_now = (
-                "a table" if isinstance(value, dict) else "not there" if value is None else repr(value)
-                for value in (old, new)
-            )
+        if recorded.pair.label == experiment.pair.label and self._knows_its_data():
+            self.moved = [each for each in different if each[0].startswith("pair.")]
+            different = [each for each in different if each not in self.moved]
+        more_epochs = recorded.config.train.epochs < experiment.config.train.epochs
+        self.longer = more_epochs and [key for key, _, _ in different] == ["train.epochs"]
+        if self.longer:
+            demand_independent_of_epochs(self.path, experiment)
+        elif different:
             more = f" and {len(different) - 1} more" if len(different) > 1 else ""
             raise RunError(
-                f"cannot resume {self.path}: {key} was {was} and is now {is_now}{more}; "
+                f"cannot resume {self.path}: {difference_text(different[0])}{more}; "
                 "repeat the run's own options, or choose another --out"
             )
+
+    def _knows_its_data(self) -> bool:
+        """Whether the checksum of the data can decide, whatever the options of the pair are."""
+        return any("data_sha256" in start for start in self.starts())
 
     def _starts_alike(self, old: str | None, new: str | None) -> bool:
         """Whether the run started from the weights in a folder `new`, which `old` was the path of."""
@@ -135,39 +137,67 @@ class RunFolder:
         except RunError:
             return False
 
-    def open(self, experiment: Experiment, *, force: bool = False) -> None:
-        """Write config.json into the folder, emptied of an earlier run with `force`."""
+    def open(self, experiment: Experiment, *, resume: bool = False, force: bool = False) -> None:
+        """Write config.json into the folder, emptied of an earlier run with `force`.
+
+        Raises:
+            RunError: a run that was not to be resumed or replaced came into the folder in the meantime, as it
+                may where two processes cannot lock it, or what is there cannot be written.
+        """
         if not self.writes:
             return
+        refuse_links(self.path)
+        self.check(experiment, resume=resume, force=force)
         if force:
             self._clear()
-        if not (self.path / "config.json").is_file():
-            write_json(self.path / "config.json", experiment.config.model_dump(mode="json"))
+        if force or not (self.path / "config.json").is_file():
+            self._write_config(experiment)
         with writing(self.path / "checkpoints"):
             (self.path / "checkpoints").mkdir(exist_ok=True)
 
+    def take_over(self, experiment: Experiment) -> None:
+        """Write down the options with which a resumed run goes on, where they are others: those of its pair,
+        whose data are the same, and the number of epochs, for which a completed run is no longer complete."""
+        if not self.writes or not (self.moved or self.longer):
+            return
+        if self.longer:
+            with writing(self.path):
+                (self.path / "result.json").unlink(missing_ok=True)
+        self._write_config(experiment)
+
+    def _write_config(self, experiment: Experiment) -> None:
+        write_json(self.path / "config.json", experiment.config.model_dump(mode="json"))
+
     def _clear(self) -> None:
-        """Remove what a run writes; a file of the user's in the folder stays."""
-        ours = ("result.json", "checkpoints/last.pt", "checkpoints/selected.safetensors", "environment.json")
-        for name in (*ours, "metrics.jsonl", "log.txt", "splits.npz", "config.json"):
-            (self.path / name).unlink(missing_ok=True)
+        """Remove what a run writes, but for config.json, which tells that this is a run until it is replaced;
+        a file of the user's in the folder stays."""
+        with writing(self.path):
+            for name in FILES:
+                if name != "config.json":
+                    (self.path / name).unlink(missing_ok=True)
 
     def result(self) -> RunResult | None:
         """The result of a completed run, None for one that is not."""
         return read_result(self.path) if (self.path / "result.json").is_file() else None
 
     def write_record(
-        self, splits: dict[str, Any], data_sha256: str, device: torch.device, init: str | None = None
+        self,
+        splits: dict[str, Any],
+        data_sha256: str,
+        device: torch.device,
+        init: str | None = None,
+        hooks: Sequence[Mapping[str, str]] = (),
     ) -> None:
         """Write splits.npz, and into environment.json that the run was started here and now, from the weights
-        in the run folder `init`. Raises `RunError` if a run to be resumed had other data, or other rows for
-        its parts."""
+        in the run folder `init` and with these hooks. Raises `RunError` if a run to be resumed had other
+        data, or other rows for its parts."""
         if not self.writes:
             return
         starts = self.starts()
         if any(start.get("data_sha256", data_sha256) != data_sha256 for start in starts):
+            option = f" ({difference_text(self.moved[0])})" if self.moved else ""
             raise RunError(
-                f"cannot resume {self.path}: the data have changed since it was started; "
+                f"cannot resume {self.path}: the data have changed since it was started{option}; "
                 "restore them, or choose another --out"
             )
         if starts and self._splits_differ(splits):
@@ -177,7 +207,7 @@ class RunFolder:
                 "that version, or choose another --out"
             )
         made_of = {"data_sha256": data_sha256, "init_sha256": None if init is None else first_weights(init)}
-        starts.append(environment(device) | made_of)
+        starts.append(environment(device) | made_of | {"hooks": list(hooks)})
         write_json(self.path / "environment.json", starts)
         write_atomically(self.path / "splits.npz", lambda file: np.savez_compressed(file, **splits))
 
@@ -195,7 +225,25 @@ class RunFolder:
         path = self.path / "environment.json"
         recorded = read_json(path) if path.is_file() else []
         # The first versions kept the last start alone.
-        return [recorded] if isinstance(recorded, dict) else list(recorded)
+        starts = [recorded] if isinstance(recorded, dict) else recorded
+        if not (isinstance(starts, list) and all(isinstance(start, dict) for start in starts)):
+            raise RunError(f"{path} is damaged: it holds no list of starts; --force starts the run again")
+        return list(starts)
+
+    def notes(self) -> list[str]:
+        """What those who read the numbers must know of the run's starts: what was another one at a later
+        start."""
+        return [
+            *(f"{difference_text(each)}: the data are the same" for each in self.moved),
+            *changes(self.starts()),
+        ]
+
+    def hooks(self) -> list[dict[str, str]]:
+        """The hooks of all starts, each once."""
+        hooks: list[dict[str, str]] = []
+        for start in self.starts():
+            hooks += [hook for hook in start.get("hooks", ()) if hook not in hooks]
+        return hooks
 
     def finish(self, result: RunResult) -> RunResult:
         """Write result.json, the mark of a completed run."""
@@ -205,8 +253,34 @@ class RunFolder:
         return result
 
 
-def recorded_experiment(path: Path) -> Experiment:
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders with nothing in them, the innermost first."""
+    for folder in folders:
+        if folder.is_dir() and all(entry.name == LOCK for entry in folder.iterdir()):
+            with suppress(OSError):  # somebody else was quicker to remove it, or to come into it
+                (folder / LOCK).unlink(missing_ok=True)
+                folder.rmdir()
+
+
+def demand_independent_of_epochs(path: Path, experiment: Experiment) -> None:
+    """Raise `RunError` if what was trained so far depends on how many epochs there were to be, as far as the
+    configuration says; a term that looks at the progress is found when it does (see `Trainer`)."""
+    train, stretched = experiment.config.train, None
+    if train.schedule in STRETCHED:
+        stretched = f"train.schedule={train.schedule} is"
+    for chosen in experiment.terms:
+        if stretched is None and chosen.config.ramp != "constant":
+            stretched = f"the weight of {chosen.label} (ramp={chosen.config.ramp}) is"
+    if stretched is not None:
+        raise RunError(not_longer(path, train.epochs, f"{stretched} stretched over all epochs"))
+
+
+def recorded_experiment(path: Path, pair: Component | None = None) -> Experiment:
     """The experiment of a run folder, with what has become an option since then as it was: at its default.
+
+    Args:
+        pair: a pair by whose file the recorded one is replaced, if both are files with a class of that name:
+            the file may have moved.
 
     Raises:
         ConfigError: config.json is missing or malformed, or has an option or a value that this version of
@@ -215,6 +289,10 @@ def recorded_experiment(path: Path) -> Experiment:
     """
     config = merge.read_file(path / "config.json")
     config = {key: value for key, value in config.items() if key not in WITHOUT_EFFECT}
+    of_file = pair is not None and not pair.plugin.dist
+    if pair is not None and of_file and isinstance(options := config.get("pair"), dict):
+        same = str(options.get("name")).endswith(f".py:{pair.label}")
+        config["pair"] = options | ({"name": pair.reference} if same else {})
     try:
         return resolve(config=config)
     except ConfigError as error:
@@ -238,13 +316,23 @@ def first_weights(init: str) -> str:
     return weights_checksum(Checkpoints(Path(init).expanduser()).load_selected())
 
 
-def differences(old: Experiment, new: Experiment) -> list[tuple[str, Any, Any]]:
+def difference_text(difference: Difference) -> str:
+    """A difference on a line."""
+    key, *values = difference
+    was, is_now = (
+        "a table" if isinstance(value, dict) else "not there" if value is None else repr(value)
+        for value in values
+    )
+    return f"{key} was {was} and is now {is_now}"
+
+
+def differences(old: Experiment, new: Experiment) -> list[Difference]:
     """(dotted key, old value, new value) wherever two experiments may come to other numbers."""
     ours, theirs = (each.config.model_dump(mode="json", exclude=set(WITHOUT_EFFECT)) for each in (old, new))
     return differing_keys(ours, theirs)
 
 
-def differing_keys(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
+def differing_keys(old: Any, new: Any, prefix: str = "") -> list[Difference]:
     """(dotted key, old value, new value) wherever two nested dictionaries differ."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return [] if old == new else [(prefix, old, new)]

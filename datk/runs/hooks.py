@@ -8,6 +8,9 @@ A plugin lists a module or object in the entry-point group `datk.hooks` and deco
     def run_finished(folder, result): ...
 """
 
+import copy
+import hashlib
+import importlib.metadata
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,6 +57,9 @@ class Hooks:
 
     def __init__(self, files: Sequence[str] = ()) -> None:
         self.managers: list[tuple[plugins.Plugin, pluggy.PluginManager]] = []
+        self.loaded: list[dict[str, str]] = []
+        """What a result says of them: name, distribution and version of an installed one, path and sha256 of
+        a file."""
         if not processes.leads():
             return  # of several processes one tells
         named = [plugins.resolve("hook", file) for file in files]
@@ -72,11 +78,26 @@ class Hooks:
                 warnings.warn(f"{plugin} is left out: {error}", stacklevel=2)
             else:
                 self.managers.append((plugin, manager))
+                self.loaded.append(_described(plugin))
 
     def notify(self, event: str, **arguments: Any) -> None:
-        """Tell every plugin of one event."""
+        """Tell every plugin of one event. Each is given copies of its own: what it does to them reaches
+        neither the run nor the other plugins."""
         for plugin, manager in self.managers:
             try:
-                getattr(manager.hook, event)(**arguments)
-            except Exception as error:
+                getattr(manager.hook, event)(**copy.deepcopy(arguments))
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # sys.exit(), too: a notification does not end the run
                 warnings.warn(f"{plugin} failed in {event}: {type(error).__name__}: {error}", stacklevel=2)
+
+
+def _described(plugin: plugins.Plugin) -> dict[str, str]:
+    if plugin.dist:
+        try:
+            version = importlib.metadata.version(plugin.dist)
+        except importlib.metadata.PackageNotFoundError:
+            version = "unknown"
+        return {"name": plugin.name, "distribution": plugin.dist, "version": version}
+    file, _ = plugin._parts
+    return {"file": plugin.target, "sha256": hashlib.sha256(Path(file).read_bytes()).hexdigest()}

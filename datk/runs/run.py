@@ -11,13 +11,14 @@ import torch
 
 from datk.base import processes
 from datk.base.devices import describe_device, resolve_device, reusing_memory
-from datk.base.errors import RunError
+from datk.base.errors import ConfigError, RunError
 from datk.base.rng import reproducible
 from datk.base.version import __version__
+from datk.config.faults import machine_told
 from datk.config.resolve import Experiment, resolve
 from datk.data.dataset import prepare
 from datk.interfaces import DomainPair
-from datk.runs.evaluate import evaluate, inform
+from datk.runs.evaluate import evaluation, inform
 from datk.runs.folder import RunFolder
 from datk.runs.hooks import Hooks
 from datk.runs.oracle import Oracle
@@ -30,6 +31,7 @@ from datk.training.report import FileReporter, Reporter, Reporters
 from datk.training.warm_start import initialize, load_initial
 
 
+@machine_told()
 def run(
     *,
     backbone: str | Mapping[str, Any] | None = None,
@@ -103,6 +105,7 @@ def default_folder(experiment: Experiment) -> Path:
     return Path(processes.agree(str(path)))
 
 
+@machine_told()
 def execute(
     experiment: Experiment,
     out: Path,
@@ -121,18 +124,23 @@ def execute(
     Raises:
         DatkError: the data, the folder or the device cannot be used, or training failed.
     """
+    if resume and force:
+        raise ConfigError("resume goes on with a run and force replaces it; choose one")
     device = resolve_device(processes.own_device(experiment.config.device))
     folder = RunFolder(out, writes=processes.leads())
     with folder.locked():
         folder.check(experiment, resume=resume, force=force)
         processes.wait()  # nobody writes into the folder before all have looked
-        if resume and (done := folder.result()):
-            for reporter in reporters:
-                reporter.note(f"{out} is complete already")
+        done = folder.result() if resume and not folder.longer else None
+        if done is not None and not folder.moved:
+            Reporters(reporters).tell("note", f"{out} is complete already")
             return done
         if pair is None:
             pair = experiment.pair.cls(experiment.pair.config)
-        with _computing(device, experiment), Run(experiment, folder, pair, device, reporters, force) as run:
+        opened = Run(experiment, folder, pair, device, reporters, resume=resume, force=force)
+        with _computing(device, experiment), opened as run:
+            if done is not None:  # the data are the same; scored with the pair's new options
+                return run.finish(Fit(done.epochs, done.selected_epoch, done.seconds))
             return run.finish(run.trainer.fit())
 
 
@@ -161,8 +169,11 @@ class Run:
         pair: DomainPair,
         device: torch.device,
         reporters: Sequence[Reporter],
+        *,
+        resume: bool,
         force: bool,
     ) -> None:
+        self.resume = resume
         self.experiment, self.folder, self.device = experiment, folder, device
         config = experiment.config
         self.hooks = Hooks(config.hooks)
@@ -180,12 +191,15 @@ class Run:
         self.selector = experiment.select.cls(experiment.select.config, task)
         self.informed = type(self.selector) is Oracle  # not one that is built on it
         """Whether the selector was given target labels."""
+        self.selection_sha256 = None
         if isinstance(self.selector, Oracle) and self.informed:
-            inform(self.selector, data)
+            self.selection_sha256 = inform(self.selector, data)
 
         processes.demand_same(f"{config.model_dump(mode='json')} {data.checksum}", "configuration and data")
-        folder.open(experiment, force=force)
-        folder.write_record(data.splits.arrays(), data.checksum, device, config.init)
+        folder.open(experiment, resume=resume, force=force)
+        folder.write_record(data.splits.arrays(), data.checksum, device, config.init, self.hooks.loaded)
+        if not folder.longer:
+            folder.take_over(experiment)
         processes.wait()  # for the one that writes
         log = [FileReporter(folder.path / "log.txt")] if processes.leads() else []
         self.report = Reporters([*log, *reporters])
@@ -199,11 +213,11 @@ class Run:
             self.hooks.notify("run_started", folder=self.folder.path, config=config.model_dump(mode="json"))
             steps = config.train.epochs * data.training.steps(self.objective.passes)
             self.report.tell("started", _title(self.experiment), config.train.epochs, steps)
-            for note in (*data.pair.notes, *data.splits.notes):
+            for note in (*data.pair.notes, *data.splits.notes, *self.folder.notes()):
                 self._note(note)
             if processes.size() > 1 and config.train.sync_batch_norm:
                 sync_batch_norm(self.objective, self._note)
-            hooks, path = self.hooks, self.folder.path
+            hooks, path, folder, experiment = self.hooks, self.folder.path, self.folder, self.experiment
             self.trainer = Trainer(
                 self.objective,
                 data.standardizers,
@@ -215,6 +229,8 @@ class Run:
                 self.report,
                 # Not of self, from where the answers can be reached: the trainer must not have them.
                 lambda record: hooks.notify("epoch_ended", folder=path, record=record),
+                resume=self.resume,
+                on_longer=(lambda: folder.take_over(experiment)) if folder.longer else None,
             )
             stack.pop_all()
         return self
@@ -230,10 +246,10 @@ class Run:
     def finish(self, fit: Fit) -> RunResult:
         """Evaluate the selected weights of what was trained, and record the result."""
         weights = self.trainer.load_selected()
-        metrics = evaluate(self.objective.predictor(), self.data)
-        self.hooks.notify("evaluated", folder=self.folder.path, metrics=metrics)
-        if not metrics["target"]:
-            self._note("the target has no labels: nothing on the target could be scored")
+        found = evaluation(self.objective.predictor(), self.data)
+        self.hooks.notify("evaluated", folder=self.folder.path, metrics=found.metrics)
+        for note in found.notes:
+            self._note(note)
         if self.informed:
             self._note("the epoch was chosen with target labels (oracle): an upper bound, not a method")
         experiment, config = self.experiment, self.experiment.config
@@ -256,7 +272,14 @@ class Run:
                 device=describe_device(self.device),
                 weights_sha256=weights_checksum(weights),
                 data_sha256=self.data.checksum,
-                metrics=metrics,
+                metrics=found.metrics,
+                classes=list(self.data.info.classes),
+                positive=self.data.info.positive_class,
+                class_counts=found.class_counts,
+                target_labels=found.target_labels,
+                answers_sha256=found.answers_sha256,
+                selection_sha256=self.selection_sha256,
+                hooks=self.folder.hooks(),
                 notes=self.notes,
             )
         )

@@ -20,6 +20,7 @@ from datk.training.checkpoints import Checkpoints, State
 from datk.training.gather import share_buffers
 from datk.training.objective import Objective
 from datk.training.predict import outputs
+from datk.training.progress import not_longer
 from datk.training.report import Reporters
 from datk.training.selection import Selection
 from datk.training.step import Optimization, train_step
@@ -57,12 +58,16 @@ class Trainer:
         files: Checkpoints,
         report: Reporters,
         on_epoch: Callable[[dict[str, Any]], None] = lambda record: None,
+        *,
+        resume: bool = True,
+        on_longer: Callable[[], None] | None = None,
     ) -> None:
         self.objective, self.data, self.selector = objective, data, selector
         self.terms = list(objective.loss_terms.values())
         self.model = nn.ModuleDict({"objective": objective, "standardizers": standardizers})
         self.config, self.seed, self.files = config, seed, files
         self.report, self.on_epoch = report, on_epoch
+        self.resume, self.on_longer = resume, on_longer
         self.device = next(objective.parameters()).device
         self.steps_per_epoch = data.steps(objective.passes)
         self.optimization = Optimization(
@@ -82,12 +87,15 @@ class Trainer:
 
     def fit(self) -> Fit:
         """Train to the last epoch or until patience is out. Raises `RunError` if a loss is not finite."""
-        self._resume()
+        if self.resume:
+            self._resume()
+        self._demand_independence()
         with self._keeping_checkpoints():
             while self.epoch < self.config.epochs and not self._patience_is_out:
                 self.train_epoch()
         if self.epoch < self.config.epochs:
             self.report.tell("note", f"stopped early: {self.config.patience} epochs without a better one")
+        self._tell_longer()
         return Fit(self.epoch, self.selection.epoch, self.seconds)
 
     def train_epoch(self) -> None:
@@ -101,7 +109,10 @@ class Trainer:
                 if not self.compiled:
                     self.optimization.compile(source, target)
                     self.compiled = True
-                self._end_step(step, train_step(self.optimization, step, source, target))
+                losses = train_step(self.optimization, step, source, target)
+                self._demand_independence()
+                self._tell_longer()
+                self._end_step(step, losses)
                 step += 1
         self._log()
         share_buffers(self.objective)
@@ -128,6 +139,19 @@ class Trainer:
         if not processes.leads():  # other rows, other draws
             seed_defaults(self.device, self.seed, "train", self.epoch, processes.rank())
         self.objective.train()
+
+    def _demand_independence(self) -> None:
+        """Where a run goes on for more epochs than it was started with: raise `RunError` if a term has looked
+        at the progress, as the checkpoint says of epochs done and the first step shows, before anything is
+        written."""
+        if self.on_longer is not None and self.epoch and self.optimization.progress_watch.read:
+            reason = "a term of the loss follows the progress over all epochs"
+            raise RunError(not_longer(self.files.folder, self.config.epochs, reason))
+
+    def _tell_longer(self) -> None:
+        if self.on_longer is not None:
+            self.on_longer()
+            self.on_longer = None
 
     def _end_step(self, step: int, losses: list[PhaseTerms]) -> None:
         """Keep the terms of a step that was done; log them if it is time."""
@@ -215,6 +239,7 @@ class Trainer:
         self.last = {
             "epoch": self.epoch,
             "seconds": self.seconds,
+            "progress_read": self.optimization.progress_watch.read,
             "selection": asdict(self.selection),
             "model": _copied(self.model.state_dict()),
             **_copied(self.optimization.state()),
@@ -240,6 +265,7 @@ class Trainer:
                 self.selection = Selection(**{k: v for k, v in state["selection"].items() if k in known})
                 self.seconds = float(state["seconds"])
                 self.epoch = int(state["epoch"])
+                self.optimization.progress_watch.read = bool(state.get("progress_read", False))
             except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
                 reason = str(error).partition("\n")[0].rstrip(":")
                 raise RunError(

@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 from datk.config.models import TrainConfig
 
+STRETCHED = ("one-cycle", "cosine")
+"""Schedules that depend on how many epochs there are to be; the others are the same for any number."""
+
 
 def one_cycle(step: int, total: int) -> float:
     """Half a cosine from 1/25 up to 1 over the first 30 % of the steps, then down to 1e-4 / 25

@@ -11,6 +11,7 @@ from datk.config.models import TrainConfig
 from datk.interfaces import Phase, SourceBatch, TargetBatch
 from datk.training.gather import average_gradients
 from datk.training.objective import Objective, snapshot
+from datk.training.progress import Watch
 from datk.training.schedules import schedule
 from datk.training.trace import PhaseTerms
 
@@ -40,6 +41,8 @@ class Optimization:
         self.factor_at = schedule(config, steps_per_epoch)
         self.steps_per_epoch = steps_per_epoch
         self.progress = torch.zeros((), device=self.device)
+        self.progress_watch = Watch()
+        """Whether a term looked at the progress: what it learned then depends on the number of epochs."""
         self.epoch = torch.zeros((), device=self.device)
         self.loss_terms: Callable[..., tuple[dict[str, Tensor], dict[str, Tensor]]] = objective
 
@@ -61,6 +64,9 @@ class Optimization:
         put_back = snapshot(self.objective.buffers(), self.device)
         try:
             for phase in self.objective.phases:
+                # Compiled code is not watched.
+                self.objective(source, target, self.progress_watch.over(self.progress), self.epoch, phase)
+                put_back()
                 terms, _ = compiled(source, target, self.progress, self.epoch, phase)
                 total = torch.stack(tuple(terms.values())).sum()
                 torch.autograd.backward(total, inputs=self.params_of[phase])
@@ -90,6 +96,8 @@ def train_step(
     optimization.go_to(step)
     optimizer, scaler = optimization.optimizer, optimization.scaler
     progress, epoch = optimization.progress, optimization.epoch
+    if optimization.loss_terms is optimization.objective:
+        progress = optimization.progress_watch.over(progress)
     found = []
     for phase in optimization.objective.phases:  # one, but for methods such as MCD
         trained = optimization.params_of[phase]
