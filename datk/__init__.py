@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from datk.base.errors import DatkError as DatkError
+    from datk.cli.python import run as run
     from datk.runs.result import RunResult as RunResult
     from datk.runs.result import read_result as read_result
-    from datk.runs.run import run as run
+    from datk.runs.seeds import Summary as Summary
 
 from datk.base.version import __version__
 
@@ -22,10 +23,11 @@ _HOMES = {
     "DatkError": "datk.base.errors",
     "RunResult": "datk.runs.result",
     "read_result": "datk.runs.result",
-    "run": "datk.runs.run",
+    "Summary": "datk.runs.seeds",
+    "run": "datk.cli.python",
 }
 
-__all__ = ["DatkError", "RunResult", "__version__", "read_result", "run"]
+__all__ = ["DatkError", "RunResult", "Summary", "__version__", "read_result", "run"]
 
 
 def __getattr__(name: str) -> Any:

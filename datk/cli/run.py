@@ -1,6 +1,7 @@
 """`datk run`: train, adapt and evaluate."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,10 @@ def run(
     seeds = parse_seeds(seed)
     recorded = None
     if resume and recipe is None and config is None:
-        config = recorded = _recorded_config(Path(str(out)), seeds)
+        from datk.runs.recognize import recorded_config
+
+        recorded = recorded_config(Path(str(out)), seeds)
+        config = None if recorded is None else str(recorded)
 
     from datk.config.resolve import resolve
 
@@ -60,42 +64,51 @@ def run(
         experiment = resolve(recipe=recipe, config=config, selectors=selectors, overrides=overrides)
     except ConfigError:
         if recorded is not None:
-            _demand_readable(Path(recorded).parent)
+            _demand_readable(recorded.parent)
         raise
 
     from datk.base import processes  # with torch, which a wrong option need not wait for
-    from datk.runs.run import default_folder
+    from datk.runs.recognize import seeds_in
+    from datk.runs.reserve import new_folder
 
-    with processes.joined(experiment.config.device):
-        folder = Path(out) if out is not None else default_folder(experiment)
-        _run(experiment, seeds or [experiment.config.seed], folder, resume, force, quiet)
+    chosen = seeds or [experiment.config.seed]
+    with processes.joined(experiment.config.device), ExitStack() as stack:
+        folder = Path(out) if out is not None else stack.enter_context(new_folder(experiment, chosen))
+        several = len(chosen) > 1 or (seeds is not None and bool(seeds_in(folder)))
+        _run(experiment, chosen, several, folder, resume, force, quiet)
 
 
 def _run(
-    experiment: "Experiment", seeds: Sequence[int], folder: Path, resume: bool, force: bool, quiet: bool
+    experiment: "Experiment",
+    seeds: Sequence[int],
+    several: bool,
+    folder: Path,
+    resume: bool,
+    force: bool,
+    quiet: bool,
 ) -> None:
     """Run and show; of several processes one shows."""
     from datk.base import processes
     from datk.cli.console import progress
     from datk.cli.console import results as console
     from datk.runs.run import execute
-    from datk.runs.seeds import execute_seeds, summarize
+    from datk.runs.seeds import execute_seeds
 
     leads = processes.leads()
     told = leads and not quiet
     options: dict[str, Any] = {"resume": resume, "force": force, "reporters": progress.reporters(not told)}
     try:
-        if len(seeds) == 1:
+        if not several:
             result = execute(experiment, folder, **options)
             if told:
                 console.show_result(result)
         else:
-            several = execute_seeds(experiment, seeds, folder, **options)
+            summary = execute_seeds(experiment, seeds, folder, **options)
             if told:
-                console.show_seeds(several, summarize(several))
+                console.show_seeds(summary.results, summary.metrics)
     except KeyboardInterrupt:
         if leads:
-            way_on = f"; go on with the same command and --resume --out {folder}" if folder.is_dir() else ""
+            way_on = f"; go on with the same command and --resume --out {folder}" if _is_begun(folder) else ""
             say(f"interrupted{way_on}", err=True)
         raise SystemExit(130) from None
     if told:
@@ -104,15 +117,8 @@ def _run(
         say(folder)
 
 
-def _recorded_config(out: Path, seeds: Sequence[int] | None) -> str | None:
-    """The configuration that a resumed run was started with."""
-    several = sorted(out.glob("seed-*/config.json"))
-    if several and seeds is None:
-        raise ConfigError(f"{out} holds runs of several seeds; say which with --seed")
-    if not out.is_dir():
-        raise ConfigError(f"there is no run {out} to go on with; leave out --resume to start one")
-    recorded = [*several, *out.glob("config.json")]
-    return str(recorded[0]) if recorded else None
+def _is_begun(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def _demand_readable(folder: Path) -> None:

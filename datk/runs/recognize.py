@@ -2,11 +2,11 @@
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from datk.base.errors import RunError
+from datk.base.errors import ConfigError, RunError
 from datk.base.files import LOCK
 
 FILES = (
@@ -55,6 +55,23 @@ def seeds_in(path: Path) -> dict[int, Path]:
         if folder.name.removeprefix("seed-").isdecimal() and is_run(folder)
     }
     return dict(sorted(found.items()))
+
+
+def recorded_config(out: Path, seeds: Sequence[int] | None) -> Path | None:
+    """The configuration that a run to be resumed was started with, None if it has not written any.
+
+    Raises:
+        ConfigError: there is no run, or there are several and none is named.
+    """
+    if not out.is_dir():
+        raise ConfigError(f"there is no run {out} to go on with; leave out --resume to start one")
+    if is_run(out):
+        return out / "config.json"
+    several = seeds_in(out)
+    if several and seeds is None:
+        raise ConfigError(f"{out} holds runs of several seeds; say which with --seed")
+    asked = [several[seed] for seed in seeds or () if seed in several]
+    return next((folder / "config.json" for folder in (*asked, *several.values())), None)
 
 
 def refuse_links(path: Path) -> None:

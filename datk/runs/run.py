@@ -1,11 +1,8 @@
 """A run from configuration to result: what `datk run` and `datk.run` do."""
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,7 +12,7 @@ from datk.base.errors import ConfigError, RunError
 from datk.base.rng import reproducible
 from datk.base.version import __version__
 from datk.config.faults import machine_told
-from datk.config.resolve import Experiment, resolve
+from datk.config.resolve import Experiment
 from datk.data.dataset import prepare
 from datk.interfaces import DomainPair
 from datk.runs.evaluate import evaluation, inform
@@ -29,80 +26,6 @@ from datk.training.loop import Fit, Trainer
 from datk.training.objective import Objective
 from datk.training.report import FileReporter, Reporter, Reporters
 from datk.training.warm_start import initialize, load_initial
-
-
-@machine_told()
-def run(
-    *,
-    backbone: str | Mapping[str, Any] | None = None,
-    align: str | Iterable[str] | Mapping[str, Any] | None = None,
-    reg: str | Iterable[str] | Mapping[str, Any] | None = None,
-    pair: str | Mapping[str, Any] | None = None,
-    recipe: str | None = None,
-    config: str | Path | Mapping[str, Any] | None = None,
-    set: Mapping[str, Any] | None = None,
-    init: str | Path | None = None,
-    out: str | Path | None = None,
-    seed: int | None = None,
-    epochs: int | None = None,
-    device: str | None = None,
-    resume: bool = False,
-    force: bool = False,
-) -> RunResult:
-    """Train and evaluate once; the command line's `datk run` in Python.
-
-    Args:
-        backbone: name, or a table of `name` and options.
-        align: names ("mmd,coral" or a list), or a table of options by name.
-        reg: as `align`; "none" for no regularizer where a recipe has some.
-        pair: name, or a table of `name` and options.
-        recipe: name of an installed recipe, or the path of a .toml file.
-        config: path of a TOML or JSON file, or a dictionary of that form.
-        set: options by dotted key, for instance {"train.batch_size": 64}.
-        init: folder of a run whose weights training starts from.
-        out: the run folder; by default a new one under runs/.
-        seed: of every random draw.
-        epochs: passes over the source; short for `train.epochs`.
-        device: auto, cpu, cuda, cuda:N or mps.
-        resume: go on with the run in `out`.
-        force: replace the run in `out`.
-
-    Returns:
-        What result.json holds; `result.folder` is the run folder.
-
-    Raises:
-        DatkError: for any mistake in the arguments or the data.
-    """
-    experiment = resolve(
-        recipe=recipe,
-        config=config,
-        overrides=set or {},
-        selectors={
-            "backbone": backbone,
-            "align": align,
-            "reg": reg,
-            "pair": pair,
-            "init": None if init is None else str(init),
-            "seed": seed,
-            "epochs": epochs,
-            "device": device,
-        },
-    )
-    with processes.joined(experiment.config.device):
-        folder = default_folder(experiment) if out is None else Path(out)
-        return execute(experiment, folder, resume=resume, force=force)
-
-
-def default_folder(experiment: Experiment) -> Path:
-    """A new folder under runs/, named for the time and the components."""
-    labels = [chosen.label for chosen in (experiment.backbone, *experiment.align, *experiment.reg)]
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = re.sub(r"[^\w.+-]+", "-", f"{stamp}-{experiment.pair.label}-{'-'.join(labels)}")
-    path, number = Path("runs") / name, 1
-    while path.exists():
-        number += 1
-        path = Path("runs") / f"{name}-{number}"
-    return Path(processes.agree(str(path)))
 
 
 @machine_told()
@@ -179,7 +102,7 @@ class Run:
         self.hooks = Hooks(config.hooks)
         initial = load_initial(config.init) if config.init is not None else None
         task = experiment.task.cls(experiment.task.config)
-        self.data = data = prepare(pair, task, config, device)
+        self.data = data = prepare(pair, task, config, device, experiment.positive)
         if initial is not None and config.init_normalization == "inherited":
             data.inherit(initial.standardizers)
         sizes = data.training.source_size, data.training.target_size
@@ -213,7 +136,7 @@ class Run:
             self.hooks.notify("run_started", folder=self.folder.path, config=config.model_dump(mode="json"))
             steps = config.train.epochs * data.training.steps(self.objective.passes)
             self.report.tell("started", _title(self.experiment), config.train.epochs, steps)
-            for note in (*data.pair.notes, *data.splits.notes, *self.folder.notes()):
+            for note in (*data.pair.notes, *data.splits.notes, *data.notes, *self.folder.notes()):
                 self._note(note)
             if processes.size() > 1 and config.train.sync_batch_norm:
                 sync_batch_norm(self.objective, self._note)

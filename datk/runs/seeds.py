@@ -5,17 +5,50 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 
+from pydantic import BaseModel, ConfigDict, PrivateAttr
+
 from datk.base import processes
-from datk.base.errors import naming_seed
-from datk.base.files import write_json
+from datk.base.errors import ConfigError, DatkError, RunError, naming_seed
+from datk.base.files import only_one, write_json
 from datk.base.version import __version__
+from datk.config.faults import machine_told
 from datk.config.resolve import Experiment
-from datk.runs.folder import RunFolder
-from datk.runs.result import RunResult
+from datk.runs.folder import RunFolder, difference_text, differences, recorded_experiment
+from datk.runs.recognize import is_empty, is_run, seeds_in
+from datk.runs.result import RunResult, read_result
 from datk.runs.run import execute
-from datk.training.report import Reporter
+from datk.training.report import Reporter, Reporters
+
+Statistics = dict[str, dict[str, dict[str, dict[str, float | None]]]]
 
 
+class Summary(BaseModel):
+    """What runs of one experiment with several seeds found together, and the folder they lie in."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    datk: str
+    """Version of datk."""
+    seeds: list[int]
+    """Seeds of the runs, in order."""
+    metrics: Statistics
+    """Mean and sample standard deviation over the runs: domain -> part -> metric -> `mean` and `std`."""
+
+    _results: list[RunResult] = PrivateAttr(default_factory=list)
+    _folder: Path = PrivateAttr(default=Path())
+
+    @property
+    def results(self) -> list[RunResult]:
+        """The result of each run, in the order of `seeds`."""
+        return self._results
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the runs' folders."""
+        return self._folder
+
+
+@machine_told()
 def execute_seeds(
     experiment: Experiment,
     seeds: Sequence[int],
@@ -24,12 +57,20 @@ def execute_seeds(
     resume: bool = False,
     force: bool = False,
     reporters: Sequence[Reporter] = (),
-) -> list[RunResult]:
-    """One run per seed in `out`/seed-N, and their means in `out`/summary.json. Raises as `execute`."""
+) -> Summary:
+    """One run per seed in `out`/seed-N, and in `out`/summary.json the means over these and the complete runs
+    with other seeds that were there.
+
+    Raises:
+        DatkError: as `execute`, and for a folder of something else, or of runs with other options.
+    """
+    if resume and force:
+        raise ConfigError("resume goes on with a run and force replaces it; choose one")
     runs = {
         out / f"seed-{seed}": replace(experiment, config=experiment.config.model_copy(update={"seed": seed}))
         for seed in seeds
     }
+    _check(experiment, seeds, out)
     for folder, one in runs.items():
         RunFolder(folder).check(one, resume=resume, force=force)
     pair = experiment.pair.cls(experiment.pair.config)
@@ -37,19 +78,81 @@ def execute_seeds(
     for folder, one in runs.items():
         with naming_seed(one.config.seed):
             results.append(execute(one, folder, resume=resume, force=force, reporters=reporters, pair=pair))
-    summary = {"datk": __version__, "seeds": list(seeds), "metrics": summarize(results)}
-    if processes.leads():
-        write_json(out / "summary.json", summary)
-    return results
+    if not processes.leads():
+        return _summary(results, out)
+    busy = RunError(f"another process writes into {out}; go on with --resume when it is done")
+    with only_one(out, busy, wait=True):  # all that were complete by now are counted by one of us
+        others, notes = _others(results, out)
+        summary = _summary([*results, *others], out)
+        write_json(out / "summary.json", summary.model_dump(mode="json"))
+    for note in notes:
+        Reporters(reporters).tell("note", note)
+    return summary
 
 
-def summarize(results: Sequence[RunResult]) -> dict[str, dict[str, dict[str, dict[str, float | None]]]]:
+def _check(experiment: Experiment, seeds: Sequence[int], out: Path) -> None:
+    """Raise `RunError` if a folder is no place for runs of these seeds, before anything is computed."""
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out} is a file; --out names a folder")
+    if not out.is_dir() or is_empty(out):
+        return
+    if is_run(out):
+        raise RunError(f"{out} holds a single run; runs of several seeds need another --out")
+    there = seeds_in(out)
+    if not there and not (out / "summary.json").is_file():
+        raise RunError(f"{out} is not empty and holds no runs; choose another --out")
+    for seed, folder in there.items():
+        if seed not in seeds and (different := _different(folder, experiment)):
+            raise RunError(
+                f"{folder} is a run with other options: {different}; runs of one folder differ in their "
+                "seed only: choose another --out"
+            )
+
+
+def _different(folder: Path, experiment: Experiment) -> str:
+    """The first option but the seed in which the run in a folder differs from an experiment, if one does. The
+    checksum of the data, not the pair's options, says whether the data are the same."""
+    try:
+        recorded = recorded_experiment(folder, pair=experiment.pair)
+    except DatkError as error:
+        return str(error)
+    same_pair = recorded.pair.label == experiment.pair.label
+    for difference in differences(recorded, experiment):
+        key = difference[0]
+        if key != "seed" and not (same_pair and key.startswith("pair.")):
+            return difference_text(difference)
+    return ""
+
+
+def _others(results: Sequence[RunResult], out: Path) -> tuple[list[RunResult], list[str]]:
+    """The complete runs of other seeds on the same data, and a note for each that is left out."""
+    found, notes = [], []
+    for seed, folder in seeds_in(out).items():
+        if seed in [result.seed for result in results] or not (folder / "result.json").is_file():
+            continue
+        result = read_result(folder)
+        if result.data_sha256 == results[0].data_sha256:
+            found.append(result)
+        else:
+            notes.append(f"{folder} is not in summary.json: its data are others")
+    return found, notes
+
+
+def _summary(results: Sequence[RunResult], out: Path) -> Summary:
+    results = sorted(results, key=lambda result: result.seed)
+    seeds = [result.seed for result in results]
+    summary = Summary(datk=__version__, seeds=seeds, metrics=summarize(results))
+    summary._results, summary._folder = results, out
+    return summary
+
+
+def summarize(results: Sequence[RunResult]) -> Statistics:
     """Mean and sample standard deviation over runs: domain -> part -> metric -> {mean, std}.
 
     A metric that is None in any run, or that an earlier version of datk did not write, has None for both; the
     deviation of a single run is None.
     """
-    summary: dict[str, dict[str, dict[str, dict[str, float | None]]]] = {}
+    summary: Statistics = {}
     for domain, parts in results[0].metrics.items():
         for part, metrics in parts.items():
             for name in metrics:

@@ -1,8 +1,6 @@
 """From a configuration to a result, and several seeds."""
 
 import json
-import re
-from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
@@ -11,8 +9,6 @@ import datk
 from datk.base.errors import RunError
 from datk.cli import main as cli
 from datk.config.resolve import resolve
-from datk.runs import run as experiment
-from datk.runs.run import default_folder
 from datk.runs.seeds import execute_seeds, summarize
 from datk.training.report import Reporter
 from tests.toys import TOYS
@@ -50,7 +46,7 @@ def test_the_papers_split_is_stamped_on_the_result(tmp_path):
     grouped_toy = {"name": TOYS + "Toy", "groups": "own"}
     grouped = run(tmp_path / "grouped", pair=grouped_toy)
     paper = run(tmp_path / "paper", pair=grouped_toy, split="paper")
-    assert (grouped.split, paper.split) == ("grouped", "paper")
+    assert (grouped.split, paper.split) == ("grouped+stratified", "paper")
     assert not any("split=paper" in note for note in grouped.notes)
     assert any("training saw too, because of split=paper" in note for note in paper.notes)
     assert "split=paper" in (tmp_path / "paper" / "log.txt").read_text()
@@ -72,35 +68,6 @@ def test_random_numbers_drawn_elsewhere_do_not_matter(tmp_path):
     first = run(tmp_path / "a")
     torch.rand(7)
     assert run(tmp_path / "b").weights_sha256 == first.weights_sha256
-
-
-def test_a_new_folder_is_named_for_time_and_components(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    chosen = resolve(config={**CONFIG, "align": [TOYS + "Centroid", "mmd"]})
-    first = default_folder(chosen)
-    assert re.fullmatch(r"runs/\d{8}-\d{6}-Toy-mlp-Centroid-mmd-fisher", str(first))
-    first.mkdir(parents=True)
-    monkeypatch.setattr(experiment, "datetime", Frozen(first.name[:15]))
-    assert str(default_folder(chosen)) == f"{first}-2"
-    result = datk.run(config=CONFIG)
-    assert result.folder.parent == Path("runs")
-    assert (result.folder / "result.json").is_file()
-
-
-class Frozen:
-    """A clock that stands still."""
-
-    def __init__(self, stamp):
-        self.stamp = stamp
-
-    def now(self):
-        return self
-
-    def strftime(self, _):
-        return self.stamp
-
-    def __getattr__(self, name):
-        raise AttributeError(name)
 
 
 # --- several seeds -------------------------------------------------------------------------------------
@@ -143,7 +110,8 @@ def test_resuming_several_seeds_skips_those_that_are_complete(tmp_path):
 
     told = Told()
     again = execute_seeds(chosen, [0, 1, 2], out, resume=True, reporters=[told])
-    assert [result.weights_sha256 for result in again] == [result.weights_sha256 for result in whole]
+    assert again == whole
+    assert [one.weights_sha256 for one in again.results] == [one.weights_sha256 for one in whole.results]
     assert len(told.runs) == 1
     assert told.runs[0].endswith("seed 1")
     assert [note for note in told.notes if "complete" in note] == [
@@ -168,3 +136,67 @@ def test_a_metric_that_is_missing_once_has_no_mean(tmp_path):
     assert summary["source"]["test"]["auc"] == {"mean": None, "std": None}
     assert summary["source"]["test"]["accuracy"]["mean"] is not None
     assert summarize(results[:1])["target"]["test"]["f1"]["std"] is None
+
+
+def test_a_seed_that_comes_later_is_counted_with_those_that_are_there(tmp_path):
+    out = tmp_path / "runs"
+    chosen = resolve(config=CONFIG)
+    execute_seeds(chosen, [0, 1], out)
+    cli.main([*FLAGS, "--seed", "4", "--out", str(out)])
+    summary = execute_seeds(chosen, [2, 3], out)
+    assert summary.seeds == [0, 1, 2, 3, 4]
+    assert [result.folder for result in summary.results] == [out / f"seed-{seed}" for seed in range(5)]
+    assert summary.metrics == summarize([datk.read_result(out / f"seed-{seed}") for seed in range(5)])
+    assert json.loads((out / "summary.json").read_text()) == summary.model_dump(mode="json")
+
+
+def test_runs_in_one_folder_differ_in_their_seed_only(tmp_path):
+    out = tmp_path / "runs"
+    execute_seeds(resolve(config=CONFIG), [0], out)
+    other = resolve(config={**CONFIG, "train": {"epochs": 1, "batch_size": 16}})
+    for force in (False, True):
+        with pytest.raises(
+            RunError, match=r"seed-0 is a run with other options: train.epochs was 2 and is now 1"
+        ):
+            execute_seeds(other, [1, 2], out, force=force)
+    assert sorted(path.name for path in out.iterdir()) == ["seed-0", "summary.json"]
+    assert execute_seeds(other, [0], out, force=True).results[0].epochs == 1
+
+
+def test_runs_on_other_data_are_left_out_of_the_summary(tmp_path):
+    out = tmp_path / "runs"
+    told = Notes()
+    execute_seeds(resolve(config=CONFIG), [0, 1], out)
+    other = resolve(config={**CONFIG, "pair": {"name": TOYS + "Toy", "shift": 3.0}})
+    summary = execute_seeds(other, [2], out, reporters=[told])
+    assert summary.seeds == [2]
+    left_out = [f"{out / f'seed-{seed}'} is not in summary.json: its data are others" for seed in (0, 1)]
+    assert [note for note in told.notes if "summary" in note] == left_out
+
+
+def test_a_folder_of_one_run_is_none_for_several_and_the_other_way_round(tmp_path):
+    run(tmp_path / "one")
+    before = sorted((tmp_path / "one").rglob("*"))
+    for options in ({}, {"force": True}, {"resume": True}):
+        with pytest.raises(
+            RunError, match=r"one holds a single run; runs of several seeds need another --out"
+        ):
+            execute_seeds(resolve(config=CONFIG), [0, 1], tmp_path / "one", **options)
+    assert sorted((tmp_path / "one").rglob("*")) == before
+    execute_seeds(resolve(config=CONFIG), [0], tmp_path / "several")
+    with pytest.raises(RunError, match=r"several holds runs of several seeds; say which with --seed"):
+        datk.run(config=CONFIG, out=tmp_path / "several", force=True)
+
+
+def test_a_folder_of_something_else_is_none_for_several(tmp_path):
+    (tmp_path / "summary.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"is not empty and holds no runs; choose another --out"):
+        execute_seeds(resolve(config=CONFIG), [0, 1], tmp_path, force=True)
+
+
+class Notes(Reporter):
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
