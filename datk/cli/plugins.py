@@ -50,12 +50,12 @@ def plugins_show(name: str) -> None:
     found = _named_plugins(name, finding.KINDS)
     from datk.cli.console import plugins as console
     from datk.config.describe import docstring, options
-    from datk.config.resolve import component_class
+    from datk.config.resolve import component_class, options_of
 
     for plugin in found:
         if plugin.kind in finding.COMPONENTS:
             cls = component_class(plugin)
-            console.show_component(plugin, docstring(cls), options(cls.Config))
+            console.show_component(plugin, docstring(cls), options(options_of(cls)))
         elif plugin.kind in finding.FILES:
             console.show_file(plugin)
         else:

@@ -31,6 +31,9 @@ GONE = {
 """Options of `train` that earlier versions had and wrote into every config.json, and what stands in for
 them."""
 
+FORMER: Options = {"split": "grouped", "data": {"split_seed": "run"}}
+"""What earlier versions did where nothing was said: it holds for the runs and suites that they began."""
+
 COMPILED = {"false": "none", "true": "default"}
 """What earlier versions wrote for `train.compile`."""
 
@@ -91,6 +94,18 @@ MissingValues = Annotated[
     BeforeValidator(_as_list, json_schema_input_type=float | str | list[float | str]),
 ]
 """Values of samples that mean "no data"."""
+
+
+def _as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class PairOptions(ComponentConfig):
+    """Options that the core gives every pair, beside the pair's own."""
+
+    positive: Annotated[str, BeforeValidator(_as_text)] | None = None
+    """Of two classes the name of the positive one, which precision, recall and F1 are of; the second if not
+    given. Training does not depend on it."""
 
 
 class DataConfig(ComponentConfig):

@@ -5,12 +5,15 @@ Every name is resolved before the first class is loaded, so that a wrong one is 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, create_model
+
 from datk.base.errors import ConfigError, PluginError
 from datk.config import merge, plugins
-from datk.config.models import Options, RunConfig
+from datk.config.models import Options, PairOptions, RunConfig
 from datk.config.plugins import Plugin
 from datk.config.validation import validate
 
@@ -61,6 +64,13 @@ class Experiment:
     reg: tuple[Component, ...]
     task: Component
     select: Component
+
+    @property
+    def positive(self) -> str | None:
+        """Name of the positive class, if `pair.positive` says so. A pair may have an option of that name for
+        another end, which is then its own affair."""
+        own = "positive" in self.pair.cls.Config.model_fields
+        return None if own else getattr(self.pair.config, "positive", None)
 
     @property
     def terms(self) -> tuple[Component, ...]:
@@ -200,12 +210,28 @@ def component_class(plugin: Plugin) -> type[Any]:
     return cls
 
 
+@cache
+def options_of(cls: Any) -> type[BaseModel]:
+    """What a component's options are read as: its `Config`, and for a pair with what every pair has."""
+    from datk.interfaces import DomainPair  # with torch, see above
+
+    own: type[BaseModel] = cls.Config
+    if not issubclass(cls, DomainPair):
+        return own
+    added: dict[str, Any] = {
+        name: (field.annotation, field)
+        for name, field in PairOptions.model_fields.items()
+        if name not in own.model_fields
+    }
+    return create_model(own.__name__, __base__=own, __doc__=own.__doc__, **added) if added else own
+
+
 def _loaded(plugin: Plugin, options: Options, section: str, kind_of_task: str = "") -> Component:
     cls = component_class(plugin)
     if plugin.kind == "pair" and "task" in cls.Config.model_fields:
         # A pair that reads labels of either kind is told which are wanted, by whatever task.
         options = options | {"task": kind_of_task}
-    return Component(plugin, cls, validate(cls.Config, options, section))
+    return Component(plugin, cls, validate(options_of(cls), options, section))
 
 
 def _check_together(experiment: Experiment) -> None:
