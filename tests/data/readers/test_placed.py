@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from datk.data.readers.arrays import open_array
-from datk.data.readers.mapped import mapped_rows
+from datk.data.readers.placed import placed_rows
 
 ROWS = np.array([0, 3, 4, 5, 11, 16])
 
@@ -20,14 +20,14 @@ def stored(path, dtype="float32", **options):
 
 @pytest.mark.parametrize("dtype", ["float32", ">f8", "uint8", ">i2"])
 @pytest.mark.parametrize("chunks", [None, (1, 2, 3, 4), (5, 2, 3, 4), (17, 2, 3, 4)])
-def test_plain_rows_are_mapped(tmp_path, dtype, chunks):
+def test_plain_rows_are_read_from_their_places(tmp_path, dtype, chunks):
     x = stored(tmp_path / "x.h5", dtype, chunks=chunks)
     with h5py.File(tmp_path / "x.h5") as file:
-        mapped = mapped_rows(file["x"])
-        assert mapped is not None
-        np.testing.assert_array_equal(mapped[ROWS], x[ROWS])
-        assert mapped[ROWS].dtype == np.dtype(dtype)
-        assert mapped[ROWS[:0]].shape == (0, 2, 3, 4)
+        placed = placed_rows(file["x"])
+        assert placed is not None
+        np.testing.assert_array_equal(placed[ROWS], x[ROWS])
+        assert placed[ROWS].dtype == np.dtype(dtype)
+        assert placed[ROWS[:0]].shape == (0, 2, 3, 4)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_plain_rows_are_mapped(tmp_path, dtype, chunks):
 def test_what_is_not_stored_plainly_is_left_to_hdf5(tmp_path, options):
     x = stored(tmp_path / "x.h5", **options)
     with h5py.File(tmp_path / "x.h5") as file:
-        assert mapped_rows(file["x"]) is None
+        assert placed_rows(file["x"]) is None
     array = open_array(str(tmp_path / "x.h5"), "x")
     np.testing.assert_array_equal(array[ROWS], x[ROWS])
 
@@ -79,5 +79,5 @@ def test_chunks_that_were_never_written_are_left_to_hdf5(tmp_path):
         file.create_dataset("empty", (17, 3), "float32")
     for name, total in (("x", 3.0), ("empty", 0.0)):
         with h5py.File(tmp_path / "x.h5") as file:
-            assert mapped_rows(file[name]) is None
+            assert placed_rows(file[name]) is None
         assert open_array(str(tmp_path / "x.h5"), name)[ROWS].sum() == total
