@@ -72,7 +72,7 @@ def test_the_keys_of_a_result(done):
     assert (result["datk"], result["seed"], result["split"], result["device"]) == (
         datk.__version__,
         0,
-        "random",
+        "stratified",
         "cpu",
     )
     assert result["notes"] == ["toy data"]
