@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from datk.base.errors import ConfigError, did_you_mean
 from datk.config import merge, plugins
-from datk.config.models import RunConfig
+from datk.config.models import FORMER, RunConfig
 from datk.config.resolve import Experiment, component_class, resolve
 from datk.config.validation import validate
 from datk.runs.metrics import metric_named, metrics_of
@@ -119,15 +119,19 @@ class Entry:
         """What the table calls it."""
         return self.cell.title or self.cell.name
 
-    def experiment(self, seed: int, epochs: int | None = None, overrides: Sequence[str] = ()) -> Experiment:
+    def experiment(
+        self, seed: int, epochs: int | None = None, overrides: Sequence[str] = (), former: bool = False
+    ) -> Experiment:
         """The resolved experiment with a seed; `init` names the other cell. Raises as
         `datk.config.resolve.resolve`.
 
         Args:
             epochs: in place of the cell's own.
             overrides: `key=value`, over everything.
+            former: with the defaults of earlier versions where nothing is said.
         """
-        config = [self.suite.config, self.table.config, self.cell.config]
+        config = [FORMER] if former else []
+        config += [self.suite.config, self.table.config, self.cell.config]
         selectors = {"seed": seed, "epochs": epochs, "init": self.cell.init}
         try:
             experiment = resolve(

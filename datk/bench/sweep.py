@@ -8,27 +8,40 @@ Where there is no such folder, another one of the cell may hold the run, named b
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from datk.base.errors import DatkError, RunError
-from datk.base.files import write_json
+from datk.base.errors import BusyError, DatkError, RunError
+from datk.base.files import only_one
 from datk.bench.suite import Entry
+from datk.bench.worker import ERROR, SECONDS_BETWEEN_LOOKS, request
 from datk.config import merge
 from datk.config.faults import exception_text, plugin_fault
 from datk.config.models import Options
 from datk.config.resolve import Experiment, changed
+from datk.data.cleaning import Cleaning
 from datk.data.inspection import inspect_pair
 from datk.data.published.records import MissingDataError
 from datk.interfaces import DomainPair
-from datk.runs.folder import RunFolder, differences, first_weights, recorded_experiment
+from datk.runs.again import labels_changed
+from datk.runs.folder import (
+    RunFolder,
+    differences,
+    first_weights,
+    has_former_defaults,
+    recorded_experiment,
+)
+from datk.runs.recognize import is_run
 from datk.runs.result import RunResult, read_result
 from datk.runs.run import execute
 
@@ -39,7 +52,7 @@ class Outcome:
 
     entry: Entry
     seed: int
-    status: Literal["ran", "was done", "data missing", "failed"]
+    status: Literal["ran", "was done", "scored again", "data missing", "failed"]
     result: RunResult | None = None
     error: str = ""
 
@@ -53,6 +66,7 @@ def run_suite(
     overrides: Sequence[str] = (),
     jobs: int = 1,
     tell: Callable[[Outcome], None] = lambda outcome: None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> list[Outcome]:
     """Run all entries with all seeds; a run that fails does not stop the others.
 
@@ -62,6 +76,7 @@ def run_suite(
         overrides: `key=value`, over what the suite says.
         jobs: runs at a time, each in a process of its own if more than one.
         tell: told of every outcome, as soon as it is there.
+        note: told what the user should know meanwhile.
 
     Returns:
         The outcomes, entry by entry.
@@ -73,7 +88,19 @@ def run_suite(
         (entry.key, seed): entry.experiment(seed, epochs, overrides) for entry in entries for seed in seeds
     }
     outcomes: dict[tuple[str, int], Outcome] = {}
-    runner = _Runner(out, jobs)
+    runner = _Runner(out, jobs, note)
+    if any((out / entry.key).is_dir() for entry in entries):
+        former = {
+            (entry.key, seed): entry.experiment(seed, epochs, overrides, former=True)
+            for entry in entries
+            for seed in seeds
+        }
+        if runner.began(entries, former, former=True) and not runner.began(entries, experiments):
+            experiments = former  # the runs of a table are split by one rule
+            note(
+                f"{out} was begun by an earlier version: split=grouped and data.split_seed=run, as there, "
+                "where the suite says nothing; another --out takes today's defaults"
+            )
 
     def run(entry: Entry, seed: int) -> Outcome:
         start = outcomes.get((str(entry.cell.init), seed))
@@ -111,11 +138,28 @@ def _waves(entries: Sequence[Entry]) -> list[list[Entry]]:
     return [[e for e in entries if depth[e.key] == level] for level in range(max(depth.values()) + 1)]
 
 
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a worker and what it started."""
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)  # it leads a group of its own
+    else:
+        process.terminate()
+
+
+def _why(code: int, last_line: str) -> str:
+    """Why a worker failed, by its exit code and the last that it said."""
+    if last_line.startswith(ERROR):
+        return last_line.removeprefix(ERROR)
+    ended = f"its process ended with {code}" if code > 0 else f"its process was ended by signal {-code}"
+    return f"{ended} ({last_line})" if last_line else ended
+
+
 class _Runner:
     """Runs one entry at a time here, or several in processes of their own."""
 
-    def __init__(self, out: Path, jobs: int) -> None:
-        self.out, self.jobs = out, jobs
+    def __init__(self, out: Path, jobs: int, note: Callable[[str], None]) -> None:
+        self.out, self.jobs, self.note = out, jobs, note
         self.checksums: dict[str, str] = {}
         self.pair: tuple[str, DomainPair] | None = None
         self.reading = threading.Lock()
@@ -126,19 +170,38 @@ class _Runner:
         """End the runs in processes of their own, wherever they are: what is written is always whole."""
         self.stopping = True
         for process in list(self.processes):
-            process.terminate()
+            _end(process)
+
+    def began(
+        self,
+        entries: Sequence[Entry],
+        experiments: Mapping[tuple[str, int], Experiment],
+        former: bool = False,
+    ) -> bool:
+        """Whether there is a run of any of the experiments that start from no other cell's; with `former`,
+        one of a version with other defaults."""
+        for entry in entries:
+            for (key, seed), experiment in experiments.items():
+                if key == entry.key and entry.cell.init is None:
+                    with suppress(Exception):  # told when it is run
+                        folder = self._folder(entry, seed, *_start(entry, experiment, None))
+                        if is_run(folder) and has_former_defaults(folder) == former:
+                            return True
+        return False
 
     def run(self, entry: Entry, seed: int, experiment: Experiment, start: Outcome | None) -> Outcome:
         try:
             experiment, weights = _start(entry, experiment, start)
             folder = self._folder(entry, seed, experiment, weights)
-            if (folder / "result.json").is_file():
-                return Outcome(entry, seed, "was done", read_result(folder))
+            self._wait_until_free(folder)
+            done = read_result(folder) if (folder / "result.json").is_file() else None
+            if done is not None and not self._labels_changed(experiment, done):
+                return Outcome(entry, seed, "was done", done)
             if self.jobs > 1:
                 self._run_in_process(experiment, folder)
             else:
                 execute(experiment, folder, resume=True, pair=self._pair(experiment))
-            return Outcome(entry, seed, "ran", read_result(folder))
+            return Outcome(entry, seed, "ran" if done is None else "scored again", read_result(folder))
         except MissingDataError as error:
             return Outcome(entry, seed, "data missing", error=str(error))
         except DatkError as error:
@@ -149,27 +212,47 @@ class _Runner:
 
     def _run_in_process(self, experiment: Experiment, folder: Path) -> None:
         """Run with a share of the processor's cores. Raises `RunError` if it fails."""
+        with self.reading:
+            self.pair = None  # each process has its own
         threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // self.jobs))
-        with tempfile.TemporaryDirectory() as temporary:
-            config = Path(temporary) / "config.json"
-            write_json(config, experiment.config.model_dump(mode="json"))
-            command: list[Any] = [sys.executable, "-m", "datk", "run", "--config", config, "--out", folder]
-            process = subprocess.Popen(
-                [*command, "--resume", "--quiet"],
-                env=os.environ | {"OMP_NUM_THREADS": threads},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,  # Ctrl-C is ours to pass on, once
-            )
-            self.processes.add(process)
-            if self.stopping:
-                process.terminate()
-            said = process.communicate()[1].strip().splitlines()
-            self.processes.discard(process)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "datk.bench.worker"],
+            env=os.environ | {"OMP_NUM_THREADS": threads},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="backslashreplace",
+            start_new_session=True,  # Ctrl-C is ours to pass on, once
+        )
+        assert process.stdin is not None
+        assert process.stderr is not None
+        self.processes.add(process)
+        if self.stopping:
+            _end(process)
+        with process:
+            with suppress(BrokenPipeError):  # it could not even begin, and says why
+                process.stdin.write(request(experiment.config.model_dump(mode="json"), folder))
+                process.stdin.flush()
+            # The input stays open, as its end is that of the worker.
+            said = deque((line.strip() for line in process.stderr if line.strip()), maxlen=1)
+            process.wait()
+        self.processes.discard(process)
         if process.returncode:
-            ended = f"its process ended with {process.returncode}"
-            raise RunError(said[-1].removeprefix("error: ") if said else ended)
+            raise RunError(_why(process.returncode, said[0] if said else ""))
+
+    def _wait_until_free(self, folder: Path) -> None:
+        """Until no other process writes into a folder, for instance a run of a bench that was killed."""
+        told = False
+        while folder.is_dir() and not self.stopping:
+            try:
+                with only_one(folder, BusyError(f"another process writes into {folder}")):
+                    return
+            except BusyError as busy:
+                if not told:
+                    self.note(f"{busy}; waiting until it is done")
+                told = True
+            time.sleep(SECONDS_BETWEEN_LOOKS)
 
     def _folder(self, entry: Entry, seed: int, experiment: Experiment, weights: str | None) -> Path:
         data = self._checksum(experiment)
@@ -188,10 +271,18 @@ class _Runner:
         with self.reading:
             if key not in self.checksums:
                 task = experiment.task.cls(experiment.task.config)
-                self.checksums[key] = inspect_pair(self._pair(experiment), task).checksum
+                missing = Cleaning.of(experiment.config.data).missing
+                self.checksums[key] = inspect_pair(self._pair(experiment), task, missing=missing).checksum
                 if self.jobs > 1:
                     self.pair = None  # each process has its own
             return self.checksums[key]
+
+    def _labels_changed(self, experiment: Experiment, done: RunResult) -> bool:
+        """Whether a run that is done was scored by target labels that are others now."""
+        if done.answers_sha256 is None:
+            return False
+        with self.reading:
+            return labels_changed(done, experiment, self._pair(experiment))
 
     def _pair(self, experiment: Experiment) -> DomainPair:
         """The pair, made once for runs that follow one another."""

@@ -54,7 +54,14 @@ def bench(
     progress = console.Progress(len(entries) * len(chosen))
     try:
         outcomes = run_suite(
-            entries, chosen, folder, epochs=epochs, overrides=overrides, jobs=jobs, tell=progress.tell
+            entries,
+            chosen,
+            folder,
+            epochs=epochs,
+            overrides=overrides,
+            jobs=jobs,
+            tell=progress.tell,
+            note=progress.note,
         )
     except KeyboardInterrupt:
         say("interrupted; the same command goes on", err=True)

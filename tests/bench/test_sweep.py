@@ -3,12 +3,15 @@
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from datk.base.errors import BusyError
+from datk.base.files import only_one
 from datk.bench.suite import read_suite
 from datk.bench.sweep import run_suite
 from datk.training.checkpoints import Checkpoints
@@ -174,18 +177,71 @@ def test_runs_that_start_from_other_weights_are_other_runs():
     assert (lost.status, "nowhere" in lost.error) == ("failed", True)
 
 
-def test_an_interrupt_ends_the_processes_too(tmp_path):
+def written():
+    return {path: path.stat().st_size for path in Path("out").glob("*/*/*/metrics.jsonl")}
+
+
+@pytest.mark.parametrize(("name", "jobs"), [("SIGINT", 2), ("SIGTERM", 1), ("SIGHUP", 2), ("SIGKILL", 2)])
+def test_however_a_bench_ends_its_runs_end_with_it(tmp_path, monkeypatch, name, jobs):
+    """Nothing is written any more, the folders are free for the same command, and nothing else is left."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     Path("suite.toml").write_text(SUITE + cell("mmd", "mmd"))
-    command = [sys.executable, "-m", "datk", "bench", "suite.toml", "--out", "out", "--jobs", "2"]
-    command += ["--epochs", "5000", "--set", "train.patience=0"]
+    command = [sys.executable, "-m", "datk", "bench", "suite.toml", "--out", "out", "--jobs", str(jobs)]
+    command += ["--epochs", "5000", "--set", "train.patience=0", "--set", "train.save_every=0"]
     bench = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 120
-    while len(list(Path("out").glob("*/*/*/checkpoints/last.pt"))) < 2 and time.monotonic() < until:
+    while len(list(Path("out").glob("*/*/*/checkpoints/last.pt"))) < jobs and time.monotonic() < until:
         time.sleep(0.1)
-    bench.send_signal(signal.SIGINT)
+    number = getattr(signal, name)
+    bench.send_signal(number)
     _, said = bench.communicate(timeout=60)
-    assert bench.returncode == 130
-    assert said == "interrupted; the same command goes on\n"
-    lines = [path.read_text() for path in Path("out").glob("*/*/*/metrics.jsonl")]
-    time.sleep(0.5)
-    assert [path.read_text() for path in Path("out").glob("*/*/*/metrics.jsonl")] == lines
+    asked = name != "SIGKILL"
+    assert bench.returncode == ((130 if name == "SIGINT" else 128 + number) if asked else -number)
+    assert said == ("interrupted; the same command goes on\n" if asked else "")
+    until = time.monotonic() + 10
+    free = 0
+    while free < jobs and time.monotonic() < until:
+        time.sleep(0.05)
+        free = sum(is_free(path.parent) for path in written())
+    assert free == jobs
+    before = written()
+    time.sleep(0.3)
+    assert written() == before
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def is_free(folder):
+    try:
+        with only_one(folder, BusyError()):
+            return True
+    except BusyError:
+        return False
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_run_that_another_process_is_at_is_waited_for(jobs):
+    """As one is whose bench was killed a moment ago; or that of a second bench in the same folder."""
+    (whole,) = ran(seeds=(0,), epochs=2)
+    (whole.result.folder / "result.json").unlink()
+    let_go, held = threading.Event(), threading.Event()
+
+    def hold():
+        with only_one(whole.result.folder, BusyError()):
+            held.set()
+            let_go.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(60)
+    notes = []
+
+    def note(text):
+        notes.append(text)
+        let_go.set()
+
+    (again,) = ran(seeds=(0,), epochs=2, jobs=jobs, note=note)
+    thread.join()
+    assert again.status == "ran"
+    assert again.result.weights_sha256 == whole.result.weights_sha256
+    assert notes == [f"another process writes into {whole.result.folder}; waiting until it is done"]

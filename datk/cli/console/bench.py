@@ -35,6 +35,11 @@ class Progress:
             style = {"failed": "red", "data missing": "yellow"}.get(outcome.status, "")
             self.console.print(Text.assemble(f"{count} {title}: ", (_what(outcome), style)))
 
+    def note(self, text: str) -> None:
+        """Show what the user should know."""
+        with self.lock:
+            self.console.print(Text(one_line(f"note: {text}"), style="yellow"))
+
 
 def _what(outcome: Outcome) -> str:
     result = outcome.result
@@ -42,7 +47,7 @@ def _what(outcome: Outcome) -> str:
         return "data missing"  # what to do stands once below the table
     if result is None:
         return one_line(f"{outcome.status}: {outcome.error}")
-    again = " (was done)" if outcome.status == "was done" else ""
+    again = f" ({outcome.status})" if outcome.status in ("was done", "scored again") else ""
     time = f"{result.seconds:.0f} s{again}"
     for name, metric in metrics_of(result.task).items():  # the first says enough
         parts = [
