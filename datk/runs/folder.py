@@ -12,6 +12,7 @@ result.json        written last: there if and only if the run is complete
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from datk.base.errors import BusyError, ConfigError, DatkError, RunError
 from datk.base.files import LOCK, only_one, read_json, write_atomically, write_json, writing
 from datk.base.version import __version__
 from datk.config import merge
+from datk.config.models import FORMER, RunConfig
 from datk.config.resolve import Component, Experiment, resolve
 from datk.runs.environment import changes, environment
 from datk.runs.recognize import FILES, is_empty, is_run, refuse_links, seeds_in
@@ -51,6 +53,8 @@ class RunFolder:
         """Options of the pair that a resumed run had otherwise: the checksum of the data decides."""
         self.longer = False
         """Whether a resumed run is to be trained for more epochs than before."""
+        self.former: list[Difference] = []
+        """Defaults of the version that began a resumed run, which are others now."""
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -70,6 +74,22 @@ class RunFolder:
                 yield
             finally:  # while it is locked: nobody else may have come into it
                 remove_empty(new)
+
+    def as_begun(self, experiment: Experiment) -> Experiment:
+        """The experiment of a run to be resumed that an earlier version began: with the defaults of that
+        version where it has those of today."""
+        if not (is_run(self.path) and has_former_defaults(self.path)):
+            return experiment
+        recorded = recorded_experiment(self.path, pair=experiment.pair).config
+        config, today = experiment.config, RunConfig()
+        if config.split == today.split:
+            config = config.model_copy(update={"split": recorded.split})
+        if config.data.split_seed == today.data.split_seed:
+            data = config.data.model_copy(update={"split_seed": recorded.data.split_seed})
+            config = config.model_copy(update={"data": data})
+        begun = replace(experiment, config=config)
+        self.former = differences(experiment, begun)
+        return begun
 
     def check(self, experiment: Experiment, *, resume: bool = False, force: bool = False) -> None:
         """See whether a run may be written here, before anything is computed or removed.
@@ -187,10 +207,11 @@ class RunFolder:
         device: torch.device,
         init: str | None = None,
         hooks: Sequence[Mapping[str, str]] = (),
+        selection_sha256: str | None = None,
     ) -> None:
         """Write splits.npz, and into environment.json that the run was started here and now, from the weights
         in the run folder `init` and with these hooks. Raises `RunError` if a run to be resumed had other
-        data, or other rows for its parts."""
+        data, other rows for its parts, or other target labels for a selector that goes by them."""
         if not self.writes:
             return
         starts = self.starts()
@@ -200,6 +221,11 @@ class RunFolder:
                 f"cannot resume {self.path}: the data have changed since it was started{option}; "
                 "restore them, or choose another --out"
             )
+        if any(start.get("selection_sha256", selection_sha256) != selection_sha256 for start in starts):
+            raise RunError(
+                f"cannot resume {self.path}: the target labels by which train.select=oracle chooses have "
+                "changed since it was started; remove the folder, or --force, to train it again"
+            )
         if starts and self._splits_differ(splits):
             raise RunError(
                 f"cannot resume {self.path}: datk {__version__} deals the rows to training, validation and "
@@ -207,6 +233,8 @@ class RunFolder:
                 "that version, or choose another --out"
             )
         made_of = {"data_sha256": data_sha256, "init_sha256": None if init is None else first_weights(init)}
+        if selection_sha256 is not None:
+            made_of["selection_sha256"] = selection_sha256
         starts.append(environment(device) | made_of | {"hooks": list(hooks)})
         write_json(self.path / "environment.json", starts)
         write_atomically(self.path / "splits.npz", lambda file: np.savez_compressed(file, **splits))
@@ -234,6 +262,7 @@ class RunFolder:
         """What those who read the numbers must know of the run's starts: what was another one at a later
         start."""
         return [
+            *(f"{key}={old}, as in the version that began this run" for key, _, old in self.former),
             *(f"{difference_text(each)}: the data are the same" for each in self.moved),
             *changes(self.starts()),
         ]
@@ -275,6 +304,14 @@ def demand_independent_of_epochs(path: Path, experiment: Experiment) -> None:
         raise RunError(not_longer(path, train.epochs, f"{stretched} stretched over all epochs"))
 
 
+def has_former_defaults(path: Path) -> bool:
+    """Whether a version with the defaults of `datk.config.models.FORMER` wrote a run's config.json: it had no
+    number there, or nothing, where later ones say what the seed of the split is. Raises `ConfigError` if the
+    file cannot be read."""
+    data = merge.read_file(path / "config.json").get("data", {})
+    return isinstance(data, dict) and data.get("split_seed") is None
+
+
 def recorded_experiment(path: Path, pair: Component | None = None) -> Experiment:
     """The experiment of a run folder, with what has become an option since then as it was: at its default.
 
@@ -294,7 +331,7 @@ def recorded_experiment(path: Path, pair: Component | None = None) -> Experiment
         same = str(options.get("name")).endswith(f".py:{pair.label}")
         config["pair"] = options | ({"name": pair.reference} if same else {})
     try:
-        return resolve(config=config)
+        return resolve(config=[FORMER, config])
     except ConfigError as error:
         raise ConfigError(
             f"{path / 'config.json'} was written by another version of datk or of a plugin "

@@ -8,13 +8,14 @@ import torch
 
 from datk.base import processes
 from datk.base.devices import describe_device, resolve_device, reusing_memory
-from datk.base.errors import ConfigError, RunError
+from datk.base.errors import ConfigError, DatkError, RunError
 from datk.base.rng import reproducible
 from datk.base.version import __version__
 from datk.config.faults import machine_told
 from datk.config.resolve import Experiment
 from datk.data.dataset import prepare
 from datk.interfaces import DomainPair
+from datk.runs.again import CORRECTED, labels_changed
 from datk.runs.evaluate import evaluation, inform
 from datk.runs.folder import RunFolder
 from datk.runs.hooks import Hooks
@@ -52,17 +53,30 @@ def execute(
     device = resolve_device(processes.own_device(experiment.config.device))
     folder = RunFolder(out, writes=processes.leads())
     with folder.locked():
+        if resume:
+            experiment = folder.as_begun(experiment)
         folder.check(experiment, resume=resume, force=force)
         processes.wait()  # nobody writes into the folder before all have looked
         done = folder.result() if resume and not folder.longer else None
+        corrected = False
         if done is not None and not folder.moved:
-            Reporters(reporters).tell("note", f"{out} is complete already")
-            return done
+            complete = f"{out} is complete already"
+            try:
+                if pair is None and done.answers_sha256 is not None:
+                    pair = experiment.pair.cls(experiment.pair.config)
+                corrected = pair is not None and labels_changed(done, experiment, pair)
+            except DatkError as error:
+                complete += f"; whether the target's labels are still the same cannot be seen ({error})"
+            if not corrected:
+                Reporters(reporters).tell("note", complete)
+                return done
         if pair is None:
             pair = experiment.pair.cls(experiment.pair.config)
         opened = Run(experiment, folder, pair, device, reporters, resume=resume, force=force)
         with _computing(device, experiment), opened as run:
-            if done is not None:  # the data are the same; scored with the pair's new options
+            if done is not None:  # the data are the same; scored with the pair's new options or labels
+                if corrected:
+                    run._note(CORRECTED)
                 return run.finish(Fit(done.epochs, done.selected_epoch, done.seconds))
             return run.finish(run.trainer.fit())
 
@@ -120,7 +134,14 @@ class Run:
 
         processes.demand_same(f"{config.model_dump(mode='json')} {data.checksum}", "configuration and data")
         folder.open(experiment, resume=resume, force=force)
-        folder.write_record(data.splits.arrays(), data.checksum, device, config.init, self.hooks.loaded)
+        folder.write_record(
+            data.splits.arrays(),
+            data.checksum,
+            device,
+            config.init,
+            self.hooks.loaded,
+            selection_sha256=self.selection_sha256,
+        )
         if not folder.longer:
             folder.take_over(experiment)
         processes.wait()  # for the one that writes
@@ -171,7 +192,8 @@ class Run:
         weights = self.trainer.load_selected()
         found = evaluation(self.objective.predictor(), self.data)
         self.hooks.notify("evaluated", folder=self.folder.path, metrics=found.metrics)
-        for note in found.notes:
+        # Of rows, some things are known only after they were read.
+        for note in (*(note for note in self.data.notes if note not in self.notes), *found.notes):
             self._note(note)
         if self.informed:
             self._note("the epoch was chosen with target labels (oracle): an upper bound, not a method")
