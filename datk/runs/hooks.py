@@ -20,6 +20,7 @@ import pluggy
 
 from datk.base import processes
 from datk.config import plugins
+from datk.config.faults import exception_text
 
 hookspec = pluggy.HookspecMarker("datk")
 
@@ -89,7 +90,7 @@ class Hooks:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # sys.exit(), too: a notification does not end the run
-                warnings.warn(f"{plugin} failed in {event}: {type(error).__name__}: {error}", stacklevel=2)
+                warnings.warn(f"{plugin} failed in {event}: {exception_text(error)}", stacklevel=2)
 
 
 def _described(plugin: plugins.Plugin) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Notifications reach plugins during a run; a plugin that fails is a warning and the run completes."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -141,3 +142,100 @@ def test_an_object_can_be_a_hook_plugin(install, tmp_path):
     import hook_object
 
     assert hook_object.tracker.seen == {"source": {}}
+
+
+# --- what a hook may not do ----------------------------------------------------------------------------
+
+MEDDLER = """
+from datk.interfaces import hookimpl
+
+def meddle(given):
+    for key in list(given):
+        if isinstance(given[key], dict):
+            meddle(given[key])
+        given[key] = "meddled"
+
+@hookimpl
+def run_started(config): meddle(config)
+
+@hookimpl
+def epoch_ended(record): meddle(record)
+
+@hookimpl
+def evaluated(metrics): meddle(metrics)
+
+@hookimpl
+def run_finished(result): meddle(result)
+"""
+
+EXITS = "from datk.interfaces import hookimpl\nimport sys\n" + "".join(
+    f"@hookimpl\ndef {event}(): sys.exit({code!r})\n"
+    for event, code in {"run_started": 0, "epoch_ended": 3, "evaluated": None, "run_finished": "bye"}.items()
+)
+
+
+def test_what_a_hook_does_to_its_arguments_reaches_nobody(datk, tiny_pair, install, recorded):
+    assert datk("run", *tiny_pair, "--out", "alone").code == 0
+    told = json.loads(json.dumps([arguments for _, _, arguments in recorded()]))
+    recorded().clear()
+    install_hook(install, "a_meddler", MEDDLER)
+    assert datk("run", *tiny_pair, "--out", "run").code == 0
+    alone, run = (json.loads(Path(name, "result.json").read_text()) for name in ("alone", "run"))
+    again = json.loads(json.dumps([arguments for _, _, arguments in recorded()]))
+    for result in (alone, run, told[-1], again[-1], told[1], again[1]):
+        for key in ("seconds", "seconds_per_epoch", "hooks"):
+            result.pop(key, None)
+    assert run == alone
+    assert again == told
+    configs = [Path(name, "config.json").read_text() for name in ("alone", "run")]
+    assert configs[0] == configs[1]
+    assert "meddled" not in Path("run/metrics.jsonl").read_text() + Path("run/log.txt").read_text()
+
+
+def test_a_result_lists_the_hooks_of_all_starts(datk, tiny_pair, recorded):
+    Path("first.py").write_text(RECORDER)
+    Path("second.py").write_text(MEDDLER)
+
+    def hooks(*more):
+        outcome = datk("run", *tiny_pair, "--out", "run", *more)
+        assert outcome.code == 0, outcome.err
+        return json.loads(Path("run/result.json").read_text())["hooks"]
+
+    installed = {"name": "recorder", "distribution": "recorder-dist", "version": "1.0"}
+    first, second = (
+        {"file": str(Path(name).resolve()), "sha256": hashlib.sha256(text.encode()).hexdigest()}
+        for name, text in (("first.py", RECORDER), ("second.py", MEDDLER))
+    )
+    assert hooks("--hook", "./first.py") == [installed, first]
+    Path("run/result.json").unlink()
+    assert hooks("--hook", "./second.py", "--resume") == [installed, first, second]
+
+
+def test_a_hook_that_is_left_out_is_not_listed(install):
+    install_hook(install, "bad", UNKNOWN_EVENT)
+    with pytest.warns(UserWarning, match="bad"):
+        assert Hooks().loaded == []
+
+
+def test_a_hook_that_ends_the_program_does_not(datk, tiny_pair, install, recorded):
+    install_hook(install, "a_exits", EXITS)
+    outcome = datk("run", *tiny_pair, "--out", "run")
+    assert outcome.code == 0, outcome.err
+    assert Path("run/result.json").is_file()
+    assert len(recorded()) == 4
+    for event, code in {
+        "run_started": ": 0",
+        "epoch_ended": ": 3",
+        "evaluated": "",
+        "run_finished": ": bye",
+    }.items():
+        assert (
+            f"hook 'a_exits' of distribution a-exits-dist failed in {event}: SystemExit{code}\n"
+            in outcome.err
+        )
+
+
+def test_ctrl_c_in_a_hook_is_the_users(datk, tiny_pair):
+    Path("stops.py").write_text(RAISES.replace('KeyError(record["epoch"])', "KeyboardInterrupt"))
+    assert datk("run", *tiny_pair, "--out", "run", "--hook", "./stops.py").code == 130
+    assert not Path("run/result.json").exists()
