@@ -49,9 +49,11 @@ class StoredArray:
         if isinstance(self._rows, BandedRows) and not self._rows.fits:
             self._copy()
         with reading(self.name):
-            values = np.asarray(self._rows[rows])
-            if self._sizes is not None:
-                self._sizes.check()
+            try:
+                values = np.asarray(self._rows[rows])
+            finally:  # HDF5 reads as zeros what is not there any more, or fails for another reason
+                if self._sizes is not None:
+                    self._sizes.check()
             if self._packed is not None:
                 values = self._packed.unpacked(values)
             return values.astype(self.dtype, copy=False)

@@ -129,14 +129,14 @@ class FortranRows(BandedRows):
         super().__init__()
         self.shape, self.dtype = shape, dtype
         self._handle, self._offset, self._keep = handle, offset, keep
-        self.rows_per_band = max(1, WANTED_BYTES // max(1, math.prod(shape[1:]) * dtype.itemsize))
+        self.rows_per_band = max(1, MOST_BYTES // 2 // max(1, math.prod(shape[1:]) * dtype.itemsize))
 
     def read(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Rows of a stretch, from the file: a part of each column."""
         size = self.dtype.itemsize
         columns = np.empty((math.prod(self.shape[1:]), (stop - start) * size), np.uint8)
         for number, column in enumerate(columns):
-            read_at(self._handle, column, self._offset + (number * self.shape[0] + start) * size)
+            read_at(self._handle, column.data, self._offset + (number * self.shape[0] + start) * size)
         values: npt.NDArray[Any] = columns.reshape(-1).view(self.dtype)
         return np.ascontiguousarray(values.reshape(*self.shape[:0:-1], stop - start).T)
 

@@ -55,33 +55,33 @@ class PlacedRows:
             places = self._starts[stretch] + rows % self._per_start * size
             gaps = np.diff(places) - size
             joined = (gaps == 0) | ((np.diff(stretch) == 0) & (gaps <= min(CLOSE, 16 * size)))
-            ends = [*(np.flatnonzero(~joined) + 1).tolist(), len(rows)]
-            first = 0
-            for end in ends:
-                self._read(read[first:end], places[first:end])
-                first = end
+            ends = np.append(np.flatnonzero(~joined) + 1, len(rows))
+            firsts = np.concatenate([[0], ends[:-1]])
+            spans = places[ends - 1] + size - places[firsts]
+            whole = memoryview(read.reshape(-1).data)
+            each = zip(firsts.tolist(), ends.tolist(), places[firsts].tolist(), spans.tolist(), strict=True)
+            for first, end, place, span in each:
+                if span == (end - first) * size:
+                    read_at(self._handle, whole[first * size : end * size], place)
+                else:
+                    self._pick(read[first:end], places[first:end], span)
         values: npt.NDArray[Any] = read.reshape(-1).view(self.dtype).reshape(len(rows), *self.shape[1:])
         return values
 
-    def _read(self, into: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> None:
-        """Rows that are near each other, in a single read."""
-        start, size = int(places[0]), self._row_bytes
-        span = int(places[-1]) + size - start
-        if span == into.size:
-            read_at(self._handle, into.reshape(-1), start)
-            return
-        # Joined rows with others between them are of one stretch, so that whole rows lie between them.
+    def _pick(self, into: npt.NDArray[np.uint8], places: npt.NDArray[np.int64], span: int) -> None:
+        """Rows that are near each other, in a single read: they are of one stretch, so that whole rows lie
+        between them."""
+        size = self._row_bytes
         between = np.empty((span // size, size), dtype=np.uint8)
-        read_at(self._handle, between.reshape(-1), start)
-        np.take(between, (places - start) // size, axis=0, out=into)
+        read_at(self._handle, memoryview(between.reshape(-1).data), int(places[0]))
+        np.take(between, (places - places[0]) // size, axis=0, out=into)
 
 
-def read_at(handle: int, into: npt.NDArray[np.uint8], place: int) -> None:
+def read_at(handle: int, into: memoryview, place: int) -> None:
     """Fill bytes from a place of an open file on. Raises `EOFError` where the file ends before them."""
-    view = memoryview(into.data)
-    done = 0
-    while done < len(view):
-        count = _read_some(handle, view[done:], place + done)
+    done = _read_some(handle, into, place)
+    while done < len(into):
+        count = _read_some(handle, into[done:], place + done)
         if count == 0:
             raise EOFError(f"it was cut short after it was opened: byte {place + done} is not there any more")
         done += count
