@@ -37,6 +37,7 @@ def bench(
     from datk.base.errors import ConfigError
     from datk.base.files import write_json, write_text, writing
     from datk.bench import tables
+    from datk.bench.folder import check_folder
     from datk.bench.suite import read_suite
     from datk.bench.sweep import run_suite
     from datk.cli.console import bench as console
@@ -47,8 +48,7 @@ def bench(
     read, entries = read_suite(suite)
     chosen = read.first_seeds(seeds) if seeds is not None else read.seeds
     folder = Path(out) if out is not None else Path("runs") / f"bench-{Path(suite).stem}"
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--out {folder} is a file; name a folder")
+    check_folder(folder)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     progress = console.Progress(len(entries) * len(chosen))
