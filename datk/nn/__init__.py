@@ -1,6 +1,13 @@
 """Parts for authors of components."""
 
-from datk.nn.distances import gram, joined, joint_distances, squared_distances
+from datk.nn.distances import (
+    centred,
+    gram,
+    joined,
+    joint_distances,
+    squared_distances,
+    squared_distances_of_two,
+)
 from datk.nn.gradients import ramp, reverse_gradient, scale_gradient
 from datk.nn.layers import mlp, reinitialized, with_head
 from datk.nn.norms import DomainBatchNorm, by_domain, of_domains
@@ -15,6 +22,7 @@ from datk.nn.views import strong_view
 __all__ = [
     "DomainBatchNorm",
     "by_domain",
+    "centred",
     "gram",
     "joined",
     "joint_distances",
@@ -28,6 +36,7 @@ __all__ = [
     "sinkhorn_divergence_of_distances",
     "sinkhorn_plan",
     "squared_distances",
+    "squared_distances_of_two",
     "strong_view",
     "transport_cost",
     "with_head",

@@ -33,17 +33,49 @@ def gram(x: Tensor) -> Tensor:
     return result
 
 
+def centred(x: Tensor) -> Tensor:
+    """Rows of x [N, D] minus their mean, which is held constant.
+
+    The mean of rows far from 0 is rounded; that of what is left is not, so that it is taken off, too.
+    """
+    x = x - x.detach().mean(dim=0)
+    return x - x.detach().mean(dim=0)
+
+
 def squared_distances(x: Tensor) -> Tensor:
     """Squared Euclidean distances [N, N] between the rows of x [N, D], from one Gram matrix.
 
     |a - b|^2 = |a|^2 + |b|^2 - 2 a.b needs N x N memory where a broadcast needs N x D x N. Centring the
     rows first keeps the cancellation small; the diagonal is exactly 0 and nothing is negative.
+
+    What is left of it: a distance is right to a few times 1e-7 (float32) of its rows' squared distances from
+    the mean. So of two rows that lie a thousand times closer to each other than to the mean it is lost. For
+    two clouds far apart there is `squared_distances_of_two`.
     """
     # Where the middle is changes no distance, so that it has no gradient.
     products = gram(x - x.detach().mean(dim=0))
     norms = products.diagonal()
     off_diagonal = 1 - torch.eye(len(x), dtype=x.dtype, device=x.device)
     return (norms[:, None] + norms[None, :] - 2 * products).clamp_min(0) * off_diagonal
+
+
+def squared_distances_of_two(x: Tensor, m: int) -> Tensor:
+    """Squared Euclidean distances [N, N] between the rows of x [N, D], of which the first m are one cloud and
+    the others another one.
+
+    As `squared_distances`, but each cloud is centred by itself: distances within a cloud stay right however
+    far away the other is. With the gap g of the means and centred rows a and b a distance between the clouds
+    is |a - b|^2 + |g|^2 + 2 g.a - 2 g.b.
+    """
+    middles = torch.stack([x[:m].detach().mean(dim=0), x[m:].detach().mean(dim=0)])
+    gap = middles[0] - middles[1]
+    first = torch.arange(len(x), device=x.device) < m
+    rows = x - torch.where(first[:, None], middles[0], middles[1])
+    side = first.to(x.dtype)
+    across = side[:, None] - side[None, :]
+    along = rows @ gap
+    shift = gap.square().sum() * across.square() + 2 * across * (along[:, None] - along[None, :])
+    return (squared_distances(rows) + shift).clamp_min(0)
 
 
 def joined(source: View, target: View, layer: str = "features") -> Tensor:
@@ -56,13 +88,15 @@ def joined(source: View, target: View, layer: str = "features") -> Tensor:
 
 
 def joint_distances(source: View, target: View, layer: str = "features") -> Tensor:
-    """Squared Euclidean distances [M + N, M + N] between a layer's rows [B, D] of both domains, source first.
+    """Squared Euclidean distances [M + N, M + N] between a layer's rows [B, D] of both domains, source first;
+    see `squared_distances_of_two`.
 
     Computed once in a step, however many terms ask.
     """
     shared, key = _shared(source, target), ("squared distances", layer, torch.is_grad_enabled())
     if key not in shared:
-        shared[key] = squared_distances(joined(source, target, layer))
+        rows = joined(source, target, layer)
+        shared[key] = squared_distances_of_two(rows, len(source.layers[layer]))
     return shared[key]
 
 

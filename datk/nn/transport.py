@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from datk.nn.distances import squared_distances
+from datk.nn.distances import squared_distances_of_two
 
 ITERATIONS = 20
 """At the last blur, after one at each larger one."""
@@ -58,7 +58,9 @@ def _own_potential(cost: Tensor, epsilon: Tensor, scaling: float) -> Tensor:
 
 
 def _plan(cost: Tensor, f: Tensor, g: Tensor, epsilon: Tensor) -> Tensor:
-    return ((f[:, None] + g - cost) / epsilon).exp() / cost.numel()
+    # No entry is more than 1; for a blur far too small rounding would make it infinite.
+    largest = math.log(cost.numel())
+    return ((f[:, None] + g - cost) / epsilon).clamp_max(largest).exp() / cost.numel()
 
 
 def _value(cost: Tensor, f: Tensor, g: Tensor, epsilon: Tensor) -> Tensor:
@@ -98,7 +100,7 @@ def transport_cost(source: Tensor, target: Tensor, blur: Tensor | float, scaling
     clouds, not for the blur. Arguments are those of `sinkhorn_divergence`.
     """
     m = len(source)
-    cost = squared_distances(torch.cat([source, target]))[:m, m:] / 2
+    cost = squared_distances_of_two(torch.cat([source, target]), m)[:m, m:] / 2
     epsilon = _constant(blur, cost).square()
     return _value(cost, *_potentials(cost.detach(), epsilon, scaling), epsilon)
 
@@ -120,7 +122,7 @@ def sinkhorn_divergence(source: Tensor, target: Tensor, blur: Tensor | float, sc
         scaling: factor between one blur and the next on the way down to the last; nearer to 1 is slower and
             more exact.
     """
-    distances = squared_distances(torch.cat([source, target]))
+    distances = squared_distances_of_two(torch.cat([source, target]), len(source))
     return sinkhorn_divergence_of_distances(distances, len(source), blur, scaling)
 
 

@@ -4,45 +4,47 @@ import torch
 from torch import Tensor
 
 from datk.interfaces import AlignmentLoss, ConfigError, SourceView, Step, TargetView
-from datk.nn import gram, joined, joint_distances, squared_distances
-from datk_discrepancy.blocks import indicator
+from datk.nn import centred, gram
 
 
 def coral(source: Tensor, target: Tensor) -> Tensor:
     """|C_s - C_t|_F^2 / (4 D^2) with the unbiased covariances of source [M, D] and target [N, D]; 0-d.
 
-    The smaller of [D, D] and [M + N, M + N] matrices are made: see `coral_of_covariances` and
-    `coral_of_distances`. Raises `ConfigError` for a domain of one row, which has no covariance.
+    Rows are centred within their domain, so that it does not matter how far apart the domains are. The
+    smaller of [D, D] and [M + N, M + N] matrices are made: see `coral_of_covariances` and
+    `coral_of_products`. The value is never negative. Raises `ConfigError` for a domain of one row, which has
+    no covariance.
     """
-    dim, rows = source.shape[1], torch.cat([source, target])
-    if len(rows) < dim:
-        return coral_of_distances(squared_distances(rows), len(source), dim)
+    if len(source) + len(target) < source.shape[1]:
+        return coral_of_products(source, target)
     return coral_of_covariances(source, target)
 
 
 def coral_of_covariances(source: Tensor, target: Tensor) -> Tensor:
     """CORAL distance as it is written, from two matrices [D, D]."""
-    m, n = _two_rows(len(source), len(target))
-    # Covariances do not depend on where the means are, so that these have no gradient.
-    source, target = source - source.detach().mean(dim=0), target - target.detach().mean(dim=0)
-    difference = gram(source.mT) / (m - 1) - gram(target.mT) / (n - 1)
+    source, target = _scaled(source, target)
+    difference = gram(source.mT) - gram(target.mT)
     return difference.square().sum() / (4 * source.shape[1] ** 2)
 
 
-def coral_of_distances(distances: Tensor, m: int, dim: int) -> Tensor:
-    """CORAL distance from the squared distances [M + N, M + N] of all rows, the first M of the source.
+def coral_of_products(source: Tensor, target: Tensor) -> Tensor:
+    """CORAL distance from the products [M + N, M + N] of all rows, where they are fewer than features.
 
-    With the rows z_i centred on their domain's mean and w_i = 1 / (M - 1) for the source's, -1 / (N - 1) for
-    the target's, C_s - C_t = sum_i w_i z_i z_i^T, whose squared norm is sum_ij w_i w_j (z_i . z_j)^2. The
-    products z_i . z_j are the distances, centred on both sides within the domains, times -1/2.
+    With the centred rows A / sqrt(M - 1) and B / sqrt(N - 1) it is
+    |A^T A - B^T B|^2 = |A A^T|^2 + |B B^T|^2 - 2 |A B^T|^2.
     """
-    m, n = _two_rows(m, len(distances) - m)
-    domain = indicator(distances, m)
-    share = domain / domain.sum(dim=0)
-    to_means = distances @ share @ domain.T
-    products = (distances - to_means - to_means.T + domain @ (share.T @ distances @ share) @ domain.T) / -2
-    w = domain[:, 0] / (m - 1) - domain[:, 1] / (n - 1)
-    return (w @ products.square() @ w) / (4 * dim**2)
+    m = len(source)
+    squares = gram(torch.cat(_scaled(source, target))).square()
+    value = squares[:m, :m].sum() + squares[m:, m:].sum() - 2 * squares[:m, m:].sum()
+    # Equal covariances leave rounding, of either sign: what is below 0 is taken off, and the gradient stays.
+    return (value - value.detach().clamp_max(0)) / (4 * source.shape[1] ** 2)
+
+
+def _scaled(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows whose products with each other are the domains' covariances."""
+    m, n = _two_rows(len(source), len(target))
+    # Covariances do not depend on where the means are, so that these have no gradient.
+    return centred(source) / (m - 1) ** 0.5, centred(target) / (n - 1) ** 0.5
 
 
 def _two_rows(m: int, n: int) -> tuple[int, int]:
@@ -66,7 +68,4 @@ class CORAL(AlignmentLoss):
 
     def forward(self, source: SourceView, target: TargetView, step: Step) -> Tensor:
         """CORAL distance of the features."""
-        rows, dim = joined(source, target).shape
-        if rows < dim:
-            return coral_of_distances(joint_distances(source, target), len(source.features), dim)
-        return coral_of_covariances(source.features, target.features)
+        return coral(source.features, target.features)

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from datk.nn import joined, joint_distances, mlp, ramp, reverse_gradient, squared_distances
+from datk.nn import (
+    centred,
+    joined,
+    joint_distances,
+    mlp,
+    ramp,
+    reverse_gradient,
+    squared_distances,
+    squared_distances_of_two,
+)
 from datk.testing import views
 
 
@@ -83,6 +92,45 @@ def test_the_gradient_of_squared_distances_is_that_of_a_broadcast(rows, dim, see
 def test_squared_distances_can_be_differentiated_twice():
     x = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradgradcheck(squared_distances, x)
+
+
+@pytest.mark.parametrize("gap", [0.0, 1e3, 1e4, 1e6])
+@pytest.mark.parametrize("dim", [3, 200])
+def test_distances_within_a_cloud_do_not_feel_how_far_the_other_is(gap, dim):
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(11, dim))).float()
+    x[:4] += gap
+    x.requires_grad_()
+    weights = torch.from_numpy(np.random.default_rng(1).normal(size=(11, 11))).float()
+    found = squared_distances_of_two(x, 4)
+    exact = x.detach().double().requires_grad_()
+    expected = (exact[:, None] - exact[None]).square().sum(dim=-1)
+    assert (found.diagonal() == 0).all()
+    for rows in (slice(4), slice(4, None)):
+        torch.testing.assert_close(
+            found[rows, rows].double(), expected[rows, rows], rtol=2e-6, atol=1e-6 * dim
+        )
+    torch.testing.assert_close(found.double(), expected, rtol=2e-6, atol=1e-6 * dim)
+    within = torch.block_diag(torch.ones(4, 4), torch.ones(7, 7)) * weights
+    for weight in (weights, within):
+        (slope,) = torch.autograd.grad((weight * squared_distances_of_two(x, 4)).sum(), x)
+        distances = (exact[:, None] - exact[None]).square().sum(dim=-1)
+        (truth,) = torch.autograd.grad((weight.double() * distances).sum(), exact)
+        torch.testing.assert_close(
+            slope.double(), truth, rtol=1e-5, atol=1e-5 * max(1.0, truth.abs().max().item())
+        )
+
+
+def test_distances_of_two_clouds_are_those_of_all_rows_and_can_be_differentiated_twice():
+    x = torch.randn(7, 3, dtype=torch.float64, requires_grad=True)
+    for m in (1, 3, 6):
+        torch.testing.assert_close(squared_distances_of_two(x, m), squared_distances(x))
+    assert torch.autograd.gradgradcheck(lambda rows: squared_distances_of_two(rows, 3), x)
+
+
+def test_centred_rows_have_no_mean_however_far_away_they_were():
+    x = torch.randn(9, 4, generator=torch.Generator().manual_seed(0)) + 12345.678
+    exact = x.double() - x.double().mean(dim=0)
+    torch.testing.assert_close(centred(x).double(), exact, rtol=0, atol=2e-6)
 
 
 def test_views_made_apart_are_joined_by_copying():

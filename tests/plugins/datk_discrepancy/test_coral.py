@@ -30,7 +30,7 @@ def draw(rows, dim, seed, dtype=torch.float32, scale=1.0):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(m=st.integers(2, 6), n=st.integers(2, 6), dim=st.integers(1, 14), seed=st.integers(0, 999))
 def test_coral_is_the_formula(dtype, m, n, dim, seed):
     source, target = draw(m, dim, seed, dtype), draw(n, dim, seed + 1000, dtype, scale=2.0)
@@ -56,6 +56,53 @@ def test_only_second_moments_count(dim):
     x = draw(10, dim, 0)
     assert coral(x, x + 5).item() == pytest.approx(0, abs=1e-6)
     assert coral(x, 2 * x).item() > 0.01
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e3, 1e4])
+@pytest.mark.parametrize(("m", "n", "dim"), [(4, 4, 20), (7, 5, 3), (6, 6, 12), (16, 24, 300)])
+def test_how_far_apart_the_domains_are_does_not_matter(m, n, dim, shift):
+    source, target = draw(m, dim, 0) + shift, draw(n, dim, 1)
+    source.requires_grad_()
+    target.requires_grad_()
+    exact = [x.detach().double().requires_grad_() for x in (source, target)]
+    expected = (torch.cov(exact[0].T) - torch.cov(exact[1].T)).square().sum() / (4 * dim**2)
+
+    value = coral(source, target)
+
+    assert value.item() == pytest.approx(expected.item(), rel=2e-6)
+    found = torch.autograd.grad(value, (source, target))
+    for slope, truth in zip(found, torch.autograd.grad(expected, exact), strict=True):
+        assert (slope - truth).norm() < 2e-6 * truth.norm()
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e4])
+def test_equal_covariances_are_at_no_distance_and_never_at_less_than_none(shift):
+    for seed in range(20):
+        source = draw(6, 50, seed, scale=10.0).requires_grad_()
+        target = source.detach() + shift
+        value = coral(source, target)
+        exact = naive_coral(source.detach().numpy(), target.numpy())  # the shift has rounded the target
+        size = torch.cov(target.double().T).square().sum().item() / (4 * 50**2)
+        assert value >= 0
+        assert value.item() == pytest.approx(exact, abs=1e-6 * size)
+        (slope,) = torch.autograd.grad(value, source)
+        assert slope.isfinite().all()
+
+
+def test_a_value_that_rounding_made_negative_has_its_gradient():
+    """What is taken off is a constant: near equal covariances the gradient is that of the formula."""
+    pulled = 0
+    for seed in range(40):
+        x = draw(6, 50, seed)
+        y = (x + 1e-4 * draw(6, 50, seed + 100)).requires_grad_()
+        value = coral(x, y)
+        (slope,) = torch.autograd.grad(value, y)
+        exact = y.detach().double().requires_grad_()
+        expected = (torch.cov(x.double().T) - torch.cov(exact.T)).square().sum() / (4 * 50**2)
+        (truth,) = torch.autograd.grad(expected, exact)
+        assert torch.cosine_similarity(slope.double().flatten(), truth.flatten(), dim=0) > 0.99
+        pulled += int(value == 0)
+    assert pulled > 0
 
 
 def test_many_features_need_no_covariance_matrix():
