@@ -72,7 +72,8 @@ def execute_seeds(
     }
     _check(experiment, seeds, out)
     for folder, one in runs.items():
-        RunFolder(folder).check(one, resume=resume, force=force)
+        run = RunFolder(folder)
+        run.check(run.as_begun(one) if resume else one, resume=resume, force=force)
     pair = experiment.pair.cls(experiment.pair.config)
     results = []
     for folder, one in runs.items():

@@ -8,7 +8,7 @@ import safetensors.torch
 
 import datk as api
 from datk.base.errors import RunError
-from datk.bench import tables
+from datk.bench import sweep, tables
 from datk.bench.suite import read_suite
 from datk.runs.result import read_result
 from tests.earlier import CELLS, bench, copy_to, edit, read, selected, statuses
@@ -29,6 +29,26 @@ def test_a_suite_is_not_repeated(moved):
     assert [(o.entry.key, o.status) for o in outcomes] == [(cell, "was done") for cell in CELLS]
     assert [o.result for o in outcomes] == [read_result(o.result.folder) for o in outcomes]
     assert sorted(out.rglob("*")) == before
+
+
+def test_a_suite_that_an_earlier_version_began_goes_on_with_its_splits():
+    told = []
+    outcomes = sweep.run_suite(read_suite("suite.toml")[1], (0, 1, 2), Path("runs/bench"), note=told.append)
+    assert statuses(outcomes) == ["was done", "was done", "ran"] * 2
+    assert {outcome.result.split for outcome in outcomes} == {"random"}
+    assert read(outcomes[2].result.folder / "config.json")["data"]["split_seed"] == "run"
+    assert [text.partition(":")[0] for text in told] == ["runs/bench was begun by an earlier version"]
+    fresh = bench("fresh")
+    assert {outcome.result.split for outcome in fresh} == {"stratified"}
+    parts = [(outcome.result.folder / "splits.npz").read_bytes() for outcome in fresh]
+    assert len(set(parts)) == 1
+
+
+@pytest.mark.parametrize("said", ["data.split_seed=0", "split=stratified", "data.target_rows=all"])
+def test_a_suite_that_says_how_it_is_split_is_run_so(said):
+    outcomes = bench(overrides=[said, "data.split_seed=0"])
+    assert statuses(outcomes) == ["ran"] * 4
+    assert statuses(bench(overrides=["data.split_seed=run", "split=grouped"])) == ["was done"] * 4
 
 
 def test_the_tables_of_a_suite_stay_as_they_are(datk):

@@ -255,7 +255,7 @@ def test_batches_name_the_domain_of_each_row():
 
 
 def test_a_source_without_training_rows_is_refused():
-    chosen = experiment(sources=2)
+    chosen = build.experiment(pair={"name": TOY, "sources": 2}, split="grouped")
     pair = chosen.pair.cls(chosen.pair.config)
     unseen = build.dataset(chosen).splits.source.test[:2]
     pair.source.domain[:] = 0

@@ -143,6 +143,28 @@ def test_what_a_later_version_adds_to_other_files_does_no_harm(datk):
     assert [record["epoch"] for record in epochs(metrics.parent)] == [1, 2, 3, 4, 5]
 
 
+def test_a_run_goes_on_by_its_own_options_with_the_splits_it_had(datk):
+    own = ["--config", "data.toml", "--align", "dann", "--reg", "fisher", "--epochs", "5"]
+    own += ["--set", "align.dann.hidden=[4]", "--out", "runs/interrupted", "--resume"]
+    with np.load("runs/interrupted/splits.npz", allow_pickle=False) as file:
+        before = dict(file)
+    said = datk("run", *own)
+    assert said.code == 0, said.err
+    result = read_result("runs/interrupted")
+    assert result.split == "random"
+    kept = [note for note in result.notes if note.endswith(", as in the version that began this run")]
+    assert [note.partition(",")[0] for note in kept] == ["data.split_seed=run", "split=grouped"]
+    with np.load("runs/interrupted/splits.npz", allow_pickle=False) as after:
+        assert all(np.array_equal(after[part], before[part]) for part in before)
+
+
+def test_no_split_seed_means_the_seed_of_the_run():
+    data = recorded_experiment(Path("runs/complete")).config.data
+    assert (read("runs/complete/config.json")["data"]["split_seed"], data.split_seed) == (None, "run")
+    edit("runs/complete/config.json", lambda config: config.pop("data"))
+    assert recorded_experiment(Path("runs/complete")).config.data == data
+
+
 def test_a_start_that_says_nothing_of_its_data_may_go_on(datk):
     edit("runs/interrupted/environment.json", lambda start: start.pop("data_sha256"))
     assert datk("run", "--resume", "--out", "runs/interrupted").code == 0
