@@ -38,11 +38,12 @@ class Samples:
     """The samples of one domain, without labels."""
 
     x: Array
-    """[N, C, H, W] or [N, F], any real dtype; read, never written."""
+    """[N, C, H, W] or [N, F], any real dtype, that of the rows that are read; read, never written. If it has
+    `notes`, a list of strings, the run tells them."""
     groups: npt.NDArray[np.int64] | None = None
-    """[N] number of the object a row shows; rows of one object stay in one split."""
+    """[N] number of the object a row shows, any whole number; rows of one object stay in one split."""
     test: npt.NDArray[np.bool_] | None = None
-    """[N] true for the rows of a fixed test split."""
+    """[N] true for the rows of a fixed test split; booleans, not numbers."""
     in_memory: bool = field(default=True)
     """False for rows on disk: they are copied to the device only if they fit, and streamed otherwise."""
     domain: npt.NDArray[np.int64] | None = None
@@ -92,6 +93,9 @@ class Record:
 
 class DomainPair(ABC):
     """Two sets of samples of the same kind: a labelled source, or several of them in one set, and a target.
+
+    All attributes are checked before they are used, see `datk.data.contract`: arrays are NumPy's, of the
+    types below, names are strings that differ.
 
     A subclass reads or makes its data in `__init__(self, config)` and sets the attributes below. A pair that
     can read labels as classes or as numbers has an option `task` in its `Config`, which a run fills in:

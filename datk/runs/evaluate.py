@@ -156,7 +156,7 @@ def _told(dataset: Dataset, rows: RowNumbers) -> tuple[Known | None, str]:
     answers = _answers(dataset.pair, classes, in_file)
     if answers is None:
         return None, checksum(None)
-    if not _may_be_labels(answers, len(rows), classes):
+    if not isinstance(answers, np.ndarray) or answers.shape[:1] != rows.shape:
         answers = _checked(dataset, answers, len(rows))
     told = known(answers, classes)
     if told.scored.any():
@@ -166,12 +166,6 @@ def _told(dataset: Dataset, rows: RowNumbers) -> tuple[Known | None, str]:
         scored = told.scored[place]
         told = replace(told, scored=scored, values=whole[place][scored])
     return told, checksum(answers)
-
-
-def _may_be_labels(answers: Any, rows: int, classes: bool) -> bool:
-    if not isinstance(answers, np.ndarray) or isinstance(answers, np.ma.MaskedArray):
-        return False
-    return answers.dtype.kind in "iuf" and answers.ndim in (1, 2 - classes) and len(answers) == rows
 
 
 def _checked(dataset: Dataset, answers: Any, rows: int) -> npt.NDArray[Any]:

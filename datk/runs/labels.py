@@ -67,13 +67,14 @@ def _is_missing(value: Any) -> bool:
 
 
 def known(answers: npt.NDArray[Any], predicts_classes: bool) -> Known:
-    """Which of the answers [N] or [N, T] are labels; a row of several numbers has one if all are known."""
-    if predicts_classes:
+    """Which of the answers [N] or [N, T] are labels; a row of several numbers has one if all are known. What
+    can be neither known nor unknown counts as known, for whoever checks it."""
+    unlabelled, other = np.zeros(len(answers), np.bool_), np.zeros(len(answers), np.bool_)
+    kind = answers.dtype.kind
+    if predicts_classes and kind in "iu" and answers.ndim == 1:
         unlabelled, other = answers == UNLABELLED, answers == OTHER_CLASS
-    else:
-        missing = np.isnan(answers) if answers.dtype.kind == "f" else np.zeros(answers.shape, bool)
-        unlabelled = missing.reshape(len(answers), -1).any(axis=1)
-        other = np.zeros_like(unlabelled)
+    if not predicts_classes and kind == "f":
+        unlabelled = np.isnan(answers).reshape(len(answers), -1).any(axis=1)
     scored = ~(unlabelled | other)
     return Known(scored, answers[scored], int(unlabelled.sum()), int(other.sum()))
 

@@ -13,6 +13,7 @@ from datk.data.dataset import prepare
 from datk.data.inspection import inspect_pair
 from datk.data.published.records import MissingDataError
 from datk.interfaces import DomainPair, PairInfo, Task
+from datk.runs.labels import checksum, known, plain
 from datk.testing.terms import Check
 from datk.testing.trial import installed
 from datk.training.objective import CPU
@@ -85,8 +86,9 @@ def _answers(pair: DomainPair, task: Task, info: PairInfo) -> Iterator[Check]:
         known = everything is not None or others is not None
         yield "answers are known for all rows or none", "for some only" if known else None
         return
-    yield "answers are labels", _no_labels(np.asarray(everything), len(rows), task, info)
-    follows = len(everything) == len(rows) and np.array_equal(np.asarray(everything)[some], others)
+    everything, others = (np.asarray(plain(given, task.predicts_classes)) for given in (everything, others))
+    yield "answers are labels", _no_labels(everything, len(rows), task, info)
+    follows = len(everything) == len(rows) and checksum(everything[some]) == checksum(others)
     yield "answers follow the rows asked for", None if follows else "answers(rows) must give a label per row"
 
 
@@ -94,7 +96,9 @@ def _no_labels(labels: npt.NDArray[Any], rows: int, task: Task, info: PairInfo) 
     if labels.shape[:1] != (rows,):
         return f"{rows} rows but answers of shape {list(labels.shape)}"
     try:
-        task.check(labels, info)
+        told = known(labels, task.predicts_classes)
+        if told.scored.any():
+            task.check(told.values, info)
     except DataError as error:
         return str(error)
     return None

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from datk.interfaces import ConfigError, DataError
+from datk.interfaces import OTHER_CLASS, UNLABELLED, ConfigError, DataError
 
 
 class Column(NamedTuple):
@@ -14,6 +14,17 @@ class Column(NamedTuple):
 
     name: str
     values: npt.NDArray[Any]
+    unknown: npt.NDArray[np.bool_] | None = None
+    """[N] true where nobody knows, whatever the value says; None if all are known."""
+    notes: tuple[str, ...] = ()
+    """What to say of how it was read."""
+    columns: int | None = None
+    """How many columns a one-hot array had."""
+
+
+NO_LABEL = frozenset({-1, "-1", "nan", "NaN", "None", "<NA>", "NaT"})
+"""What stands for a label of the target that nobody knows, unless the source has a class of that name. Such
+strings are what NumPy and pandas make of NaN and None."""
 
 
 def clean_column(values: npt.NDArray[Any], name: str, if_broken: str = "") -> Column:
@@ -38,14 +49,50 @@ def clean_column(values: npt.NDArray[Any], name: str, if_broken: str = "") -> Co
     return Column(name, values.astype(np.int64))
 
 
+def clean_answers(values: npt.NDArray[Any], name: str, if_broken: str = "") -> Column:
+    """Values [N] as `clean_column` reads them, of which some may be unknown. Raises as it."""
+    unknown = unlabelled(values)
+    if unknown.all():
+        return Column(name, np.full(len(values), UNLABELLED), unknown)
+    if not unknown.any():
+        return clean_column(values, name, if_broken)
+    filled = values.copy()
+    filled[unknown] = values[~unknown][0]  # so that a message gives the rows as they are in the file
+    if filled.dtype.kind == "O":
+        filled = np.array(filled.tolist())
+    return clean_column(filled, name, if_broken)._replace(unknown=unknown)
+
+
+def unlabelled(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which values [N, ...] are None, NaN or an empty string."""
+    if values.dtype.kind == "O":
+        missing = [_is_missing(value) for value in values.ravel()]
+        return np.array(missing, np.bool_).reshape(values.shape)
+    if values.dtype.kind in "fU":
+        return np.array(np.isnan(values) if values.dtype.kind == "f" else values == "", np.bool_)
+    return np.zeros(values.shape, np.bool_)
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # of pandas
+        return True
+    if isinstance(value, float | np.floating):
+        return bool(np.isnan(value))
+    return isinstance(value, str) and value == ""
+
+
 def class_numbers(
     source: Column, target: Column | None, names: Sequence[str] | None
 ) -> tuple[tuple[str, ...], npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
     """Names of the classes and the class numbers [N] of both columns.
 
     The classes are the distinct labels of the source, sorted. `names` puts the classes of string labels into
-    another order, and gives those of integer labels a name each. Raises `ConfigError` for names that do not
-    fit the source, `DataError` for labels in the target that the source does not have.
+    another order, and gives those of integer labels a name each. A target row has `UNLABELLED` where nobody
+    knows its label, and `OTHER_CLASS` where the source does not have it.
+
+    Raises:
+        ConfigError: names that do not fit the source.
+        DataError: the target has labels, but none that the source has.
     """
     labels = np.unique(source.values).tolist()
     if names is not None:
@@ -53,7 +100,7 @@ def class_numbers(
         if isinstance(labels[0], str):
             labels = list(names)
     classes = tuple(names or map(str, labels))
-    return classes, _positions(source, labels), None if target is None else _positions(target, labels)
+    return classes, _positions(source, labels), None if target is None else _answers(target, labels)
 
 
 def group_numbers(
@@ -118,13 +165,36 @@ def _check_names(names: Sequence[str], labels: list[Any], where: str) -> None:
 def _positions(column: Column, labels: list[Any]) -> npt.NDArray[np.int64]:
     number = {label: k for k, label in enumerate(labels)}
     distinct, inverse = np.unique(column.values, return_inverse=True)
-    unknown = [label for label in distinct.tolist() if label not in number]
-    if unknown:
-        raise DataError(
-            f"{column.name} has labels that the source does not have: {_listed(unknown)}; "
-            f"the source has: {_listed(labels)}"
-        )
     return np.array([number[label] for label in distinct.tolist()], dtype=np.int64)[inverse]
+
+
+def _answers(column: Column, labels: list[Any]) -> npt.NDArray[np.int64]:
+    """Class numbers of the target, as far as they are known."""
+    number = {label: k for k, label in enumerate(labels)}
+    distinct, inverse = np.unique(column.values, return_inverse=True)
+    of_each = [number.get(x, UNLABELLED if x in NO_LABEL else OTHER_CLASS) for x in distinct.tolist()]
+    numbers = np.array(of_each, dtype=np.int64)[inverse]
+    if column.unknown is not None:
+        numbers[column.unknown] = UNLABELLED
+    if (numbers == OTHER_CLASS).any() and not (numbers >= 0).any():
+        others = _listed(_others(column, numbers))
+        raise DataError(
+            f"{column.name} has labels that the source does not have: {others}; "
+            f"the source has: {_listed(labels)}; some must be alike for the target to be scored"
+        )
+    return numbers
+
+
+def _others(column: Column, numbers: npt.NDArray[np.int64]) -> list[Any]:
+    others: list[Any] = np.unique(column.values[numbers == OTHER_CLASS]).tolist()
+    return others
+
+
+def other_classes(column: Column, numbers: npt.NDArray[np.int64]) -> tuple[str, ...]:
+    """A note on the labels of the target that the source does not have, if there are some."""
+    if not (numbers == OTHER_CLASS).any():
+        return ()
+    return (f"{column.name} has labels that the source does not have: {_listed(_others(column, numbers))}",)
 
 
 def _ranks(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

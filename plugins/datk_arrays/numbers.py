@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datk.interfaces import ConfigError, DataError
+from datk_arrays.labels import unlabelled
 
 
 class Numbers(NamedTuple):
@@ -24,9 +25,16 @@ class Numbers(NamedTuple):
         return f"{self.name} has {self.columns} number{'' if self.columns == 1 else 's'} a row"
 
 
-def clean_numbers(values: npt.NDArray[Any], name: str) -> Numbers:
+def clean_numbers(values: npt.NDArray[Any], name: str, may_lack: bool = False) -> Numbers:
     """Values [N] or [N, T] as float64, [N] if T is 1. Raises `DataError` for strings, booleans and other
-    types that are no numbers, and for rows that are not finite, with their count and the first of them."""
+    types that are no numbers, and for rows that are not finite, with their count and the first of them.
+
+    may_lack: whether NaN, or None, may stand for a number that nobody knows.
+    """
+    if may_lack and values.dtype.kind == "O":
+        numbers_and_none = np.where(unlabelled(values), np.nan, values)
+        if all(isinstance(value, int | float | np.number) for value in numbers_and_none.ravel()):
+            values = numbers_and_none.astype(np.float64)
     kind = values.dtype.kind
     if kind not in "iuf":
         what = {"U": "strings", "b": "booleans"}.get(kind, str(values.dtype))
@@ -36,7 +44,8 @@ def clean_numbers(values: npt.NDArray[Any], name: str) -> Numbers:
         )
     with np.errstate(over="ignore"):  # long doubles beyond float64 become infinite
         numbers = values.astype(np.float64)
-    bad = np.flatnonzero(~np.isfinite(numbers).reshape(len(numbers), -1).all(axis=1))
+    good = np.isfinite(numbers) | (np.isnan(numbers) & may_lack)
+    bad = np.flatnonzero(~good.reshape(len(numbers), -1).all(axis=1))
     if len(bad):
         raise DataError(
             f"{name}: {len(bad)} of {len(numbers)} rows are NaN or infinite, the first is row {bad[0]} "

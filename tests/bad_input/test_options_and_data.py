@@ -86,10 +86,10 @@ DATA: dict[str, tuple[Callable[[Arrays], Arrays], dict[str, Any], list[str]]] = 
         {},
         ["target: 1 value", "row 59"],
     ),
-    "beyond float32": (
-        lambda a: {"source_x": with_values(a["source_x"], {(3, 0, 0, 0): 1e300}, np.float64)},
+    "beyond float64's half": (
+        lambda a: {"source_x": with_values(a["source_x"], {(3, 0, 0, 0): 1e308}, np.float64)},
         {},
-        ["source: 1 value", "float32", "row 3"],
+        ["source: 1 value", "1e+307", "row 3"],
     ),
     "complex numbers": (lambda a: {"source_x": a["source_x"] * 1j}, {}, ["source_x", "complex128"]),
     "one class": (
@@ -97,7 +97,11 @@ DATA: dict[str, tuple[Callable[[Arrays], Arrays], dict[str, Any], list[str]]] = 
         {},
         ["source", "all labels are '0'", "two classes"],
     ),
-    "unknown class": (lambda a: {"target_y": a["target_y"] + 1}, {}, ["target_y", "source does not have: 2"]),
+    "unknown classes": (
+        lambda a: {"target_y": a["target_y"] + 2},
+        {},
+        ["target_y", "source does not have: 2, 3"],
+    ),
     "labels that are not whole": (lambda a: {"source_y": a["source_y"] + 0.5}, {}, ["source_y", "row 0"]),
     "small images": (
         lambda a: {name: a[name][..., :7, :7] for name in ("source_x", "target_x")},

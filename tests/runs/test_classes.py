@@ -1,5 +1,6 @@
 """What a run records of the classes, and which of two is the positive one."""
 
+import numpy as np
 import pytest
 
 from datk.base.errors import ConfigError
@@ -84,3 +85,30 @@ class Own(Toy):
     chosen = resolve(config={"pair": {"name": f"{file}:Own", "positive": 2}})
     assert (chosen.positive, chosen.config.pair["positive"]) == (None, 2.0)
     assert issubclass(options_of(chosen.pair.cls), ComponentConfig)
+
+
+# --- a target that is labelled in part, from the command line ------------------------------------------
+
+
+def test_the_labelled_rows_of_a_file_are_scored(datk):
+    rng, labels = np.random.default_rng(0), np.array(["merger", "nonmerger"])[np.arange(90) % 2]
+    x = rng.normal(size=(90, 5)) + 3 * (labels == "merger")[:, None]
+    answers = labels.astype("U12")
+    answers[::4], answers[1::9] = "", "artefact"
+    np.savez("data.npz", x=x, y=labels, t=answers)
+    pair = {"source": "data.npz", "source_x": "x", "source_y": "y", "target": "data.npz", "target_x": "x"}
+    options = {**{f"pair.{key}": value for key, value in pair.items()}, "pair.target_y": "t"}
+    flags = [word for key, value in options.items() for word in ("--set", f"{key}={value}")]
+    run = ["run", "--pair", "arrays", "--backbone", "mlp", "--align", "mmd", "--epochs", "2", *flags]
+    said = datk(*run, "--set", "pair.positive=merger", "--set", "train.lr=0.05", "--out", "run")
+    assert said.code == 0
+    result, rows = read_result("run"), np.load("run/splits.npz")["target_test"]
+    wanted = [str(answer) for answer in answers[rows] if answer in ("merger", "nonmerger")]
+    assert result.metrics["target"]["test"]["n"] == len(wanted) < len(rows) == 18
+    assert result.class_counts["target"]["test"] == {
+        name: wanted.count(name) for name in ("merger", "nonmerger")
+    }
+    assert result.target_labels["other_class"] == list(answers[rows]).count("artefact")
+    assert any("labels that the source does not have: 'artefact'" in note for note in result.notes)
+    assert any(note.startswith(f"{len(wanted)} of 18 test rows of the target are") for note in result.notes)
+    assert (result.positive, result.classes) == ("merger", ["merger", "nonmerger"])

@@ -4,7 +4,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from datk.interfaces import Backbone, ComponentConfig, DataError, DomainPair, Samples
+from datk.interfaces import (
+    OTHER_CLASS,
+    UNLABELLED,
+    Backbone,
+    ComponentConfig,
+    DataError,
+    DomainPair,
+    Samples,
+)
 
 # --- backbones -----------------------------------------------------------------------------------------
 
@@ -157,6 +165,22 @@ class Numbers(Clouds):
     def __init__(self, config):
         super().__init__(config)
         self.source_labels = self._answers = np.random.default_rng(1).normal(size=(60, 2))
+
+
+class SomeAnswers(Clouds):
+    """Knows the classes of some target rows, and that others are of none of them: it is right."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self._answers[::3], self._answers[1::7] = UNLABELLED, OTHER_CLASS
+
+
+class SomeNumbers(Numbers):
+    """Knows the numbers of some target rows: it is right."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self._answers = np.where(np.arange(60)[:, None] % 3, self._answers, np.nan)
 
 
 class FloatLabels(Clouds):

@@ -64,6 +64,8 @@ def test_a_fault_is_noticed_and_named(cls, name, words):
         broken.LargeOnly,
         broken.Clouds,
         broken.Numbers,
+        broken.SomeAnswers,
+        broken.SomeNumbers,
         choices.Confident,
         choices.Squares,
         ToyPair,

@@ -4,7 +4,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datk.base.errors import ConfigError, DataError
-from datk_arrays.labels import Column, class_numbers, clean_column, flags, group_numbers
+from datk.interfaces import OTHER_CLASS, UNLABELLED
+from datk_arrays.labels import (
+    Column,
+    class_numbers,
+    clean_answers,
+    clean_column,
+    flags,
+    group_numbers,
+    other_classes,
+)
 
 
 def column(values, name="y", dtype=None) -> Column:
@@ -73,15 +82,49 @@ def test_names_that_do_not_fit(labels, names, message):
 @pytest.mark.parametrize(
     ("source", "target", "message"),
     [
-        ([0, 1], [1, 7, 8, 7], "t has labels that the source does not have: 7, 8; the source has: 0, 1"),
-        (["a", "b"], ["a", "c"], "does not have: 'c'"),
+        ([0, 1], [7, 8, -1, 7], "t has labels that the source does not have: 7, 8; the source has: 0, 1"),
+        (["a", "b"], ["A", "c"], "does not have: 'A', 'c'"),
         ([0, 1], ["0", "1"], "does not have: '0', '1'; the source has: 0, 1"),
-        ([0, 1], range(100), r"9, 10, 11, \.\.\. \(98 in all\)"),
+        ([0, 1], range(2, 100), r"9, 10, 11, \.\.\. \(98 in all\)"),
     ],
 )
-def test_labels_unknown_to_the_source(source, target, message):
+def test_labels_none_of_which_the_source_has(source, target, message):
     with pytest.raises(DataError, match=message):
         class_numbers(column(source), column(target, "t"), None)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "numbers"),
+    [
+        ([5, 9], [9, -1, 5, 7], [1, UNLABELLED, 0, OTHER_CLASS]),
+        ([5, 9], [9.0, np.nan, 5.0, -1.0], [1, UNLABELLED, 0, UNLABELLED]),
+        ([-1, 1], [-1, 1, 0, -1], [0, 1, OTHER_CLASS, 0]),  # where -1 is a class
+        ([-1, 1], [-1, np.nan, 1, 2], [0, UNLABELLED, 1, OTHER_CLASS]),
+        (["a", "b"], ["b", "", "a", "c"], [1, UNLABELLED, 0, OTHER_CLASS]),
+        (["a", "b"], ["nan", "None", "a", "-1"], [UNLABELLED, UNLABELLED, 0, UNLABELLED]),
+        (["None", "some"], ["None", "", "some", "nan"], [0, UNLABELLED, 1, UNLABELLED]),
+        (["a", "b"], np.array(["b", None, np.nan, "c"], object), [1, UNLABELLED, UNLABELLED, OTHER_CLASS]),
+        ([5, 9], np.array([9, None, 5, -1], object), [1, UNLABELLED, 0, UNLABELLED]),
+        ([5, 9], [-1, -1], [UNLABELLED, UNLABELLED]),
+        (["a", "b"], [np.nan, np.nan], [UNLABELLED, UNLABELLED]),
+        (["a", "b"], ["", ""], [UNLABELLED, UNLABELLED]),
+    ],
+)
+def test_labels_of_the_target_that_are_not_known(source, target, numbers):
+    answers = clean_answers(np.asarray(target), "t")
+    assert class_numbers(column(source), answers, None)[2].tolist() == numbers
+
+
+def test_labels_that_the_source_does_not_have_are_noted():
+    answers = clean_answers(np.array(["a", "ring", "", "bar", "bar"]), "t")
+    numbers = class_numbers(column(["a", "b"]), answers, None)[2]
+    assert other_classes(answers, numbers) == ("t has labels that the source does not have: 'bar', 'ring'",)
+    assert other_classes(answers._replace(values=np.array(["a"] * 5)), np.zeros(5, int)) == ()
+
+
+def test_a_message_names_the_row_of_the_file():
+    with pytest.raises(DataError, match=r"1 of 4 values are not whole numbers, the first in row 3 .*: 0\.5"):
+        clean_answers(np.array([np.nan, 1, np.nan, 0.5]), "t")
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,20 @@ def test_numbers_are_kept_in_float64(tmp_path, ending):
 
 
 @ENDINGS
+def test_numbers_of_the_target_may_be_unknown(tmp_path, ending):
+    pair = regression(tmp_path, ending, yt=np.array([9.5, np.nan, 2, np.nan]))
+    np.testing.assert_array_equal(pair.answers(np.arange(4)), [9.5, np.nan, 2, np.nan])
+
+
+@pytest.mark.parametrize("values", [[1.5, None, 2], [1.5, np.nan, 2]])
+def test_none_is_a_number_that_nobody_knows(values):
+    numbers = clean_numbers(np.array(values, object), "y", may_lack=True).values
+    np.testing.assert_array_equal(numbers, [1.5, np.nan, 2])
+    with pytest.raises(DataError, match="y holds object"):
+        clean_numbers(np.array(values, object), "y")
+
+
+@ENDINGS
 @pytest.mark.parametrize("dtype", ["i8", "u1", "f4", "f2"])
 def test_numbers_of_any_type(tmp_path, ending, dtype):
     values = np.array([3, 8, 3, 0, 200, 1], dtype=dtype)
@@ -82,7 +96,7 @@ def test_a_column_is_a_number_a_row():
             {"ys": np.array([[0, 1], [0, np.nan]] * 3), "target_y": None},
             r"3 of 6 rows are NaN or infinite, the first is row 1 .*: \[0\.0, nan\]; remove",
         ),
-        ({"yt": np.array([0, 1, 2, np.nan])}, r"yt\S* .*1 of 4 rows are NaN or infinite, the first is row 3"),
+        ({"yt": np.array([0, 1, 2, np.inf])}, r"yt\S* .*1 of 4 rows are NaN or infinite, the first is row 3"),
         (
             {"ys": np.array(list("abcdef"))},
             "holds strings, and task=regression predicts numbers; give integers",
