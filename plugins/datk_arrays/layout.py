@@ -65,6 +65,16 @@ class ChannelsFirst:
         self.dtype = stored.dtype
         self.shape = self._arranged(np.broadcast_to(np.empty((), stored.dtype), stored.shape)).shape
 
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know of how the array was read."""
+        return self._stored.notes
+
+    def whole_rows(self) -> "ChannelsFirst":
+        """The same rows, ready to be read at random."""
+        self._stored.whole_rows()
+        return self
+
     def _arranged(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return channels_first(x, self._layout, self._crop)
 

@@ -73,7 +73,13 @@ def open_hdf5(path: Path, key: str, name: str) -> Found:
     check_sources(item, name)
     notes = [f"{name}: {missing}"] if (missing := uncovered(item)) else []
     if suffix == ".mat":
-        return Found(*matlab.meant(item, name), notes=tuple(notes))
+        data, rows_last = matlab.meant(item, name)
+        if rows_last and 1 not in data.shape:
+            notes.append(
+                f"{name} has MATLAB's order of axes, {data.shape[::-1]}, in which it was saved, not that of "
+                f"the file, {data.shape}"
+            )
+        return Found(data, rows_last, notes=tuple(notes))
     packed = packing(item) if suffix in (".nc", ".nc4") else None
     if packed is not None:
         notes.append(f"{name}: {packed}")
