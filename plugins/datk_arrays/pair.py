@@ -1,22 +1,38 @@
 """The domain pair `arrays`: the user's own data, without writing code."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from datk.data.readers import StoredArray, open_array
 from datk.interfaces import Array, ComponentConfig, ConfigError, DataError, DomainPair, Samples
-from datk_arrays.labels import Column, class_numbers, clean_column, flags, group_numbers, source_numbers
+from datk_arrays.columns import check_columns, one_kind, plain_column
+from datk_arrays.labels import (
+    Column,
+    class_numbers,
+    clean_answers,
+    clean_column,
+    flags,
+    group_numbers,
+    other_classes,
+    source_numbers,
+)
 from datk_arrays.layout import ChannelsFirst, Layout, channels_first, find_layout
+from datk_arrays.memory import InMemory, key_or_array
 from datk_arrays.numbers import Numbers, clean_numbers, target_names
 
 IS_REGRESSION = "; to predict numbers, set task=regression"
 
 
+Key = Annotated[str | InMemory | None, BeforeValidator(key_or_array)]
+"""The key of an array in a file, or in Python the array itself."""
+
+
 class ArraysConfig(ComponentConfig):
-    """Where the arrays are. A key that ends in .npy is the path of a file of its own."""
+    """Where the arrays are. A key that ends in .npy is the path of a file of its own. In Python the arrays
+    themselves may stand in place of keys."""
 
     source: str | None = None
     """File of the source domain: .npz, .h5 or .hdf5. Not needed if its arrays are .npy files."""
@@ -24,39 +40,40 @@ class ArraysConfig(ComponentConfig):
     target: str | None = None
     """File of the target domain; it may be the same."""
 
-    source_x: str | None = None
+    source_x: Key = None
     """Key of the source samples: (N, C, H, W), (N, H, W, C), (N, H, W) or (N, F)."""
 
-    source_y: str | None = None
+    source_y: Key = None
     """Key of the source labels. Classes: integers, booleans, whole floats or strings. With task=regression:
     integers or floats, (N,), or (N, T) for several numbers a row."""
 
-    target_x: str | None = None
+    target_x: Key = None
     """Key of the target samples."""
 
-    target_y: str | None = None
+    target_y: Key = None
     """Key of the target labels, with which the target is scored; never shown to training. None if unknown.
-    Numbers may have values that the source does not have, classes may not."""
+    Where some are unknown those rows have -1, NaN, None or an empty string: the labelled rows are scored, but
+    for those of a class that the source does not have. Numbers may have any values."""
 
-    source_group: str | None = None
+    source_group: Key = None
     """Key of the ids, numbers or strings, of the objects that the source rows show; rows of one object stay
     in one split."""
 
-    target_group: str | None = None
+    target_group: Key = None
     """Key of the ids of the target rows."""
 
     shared_groups: bool = False
     """Whether equal ids in the two domains mean the same object."""
 
-    source_domain: str | None = None
+    source_domain: Key = None
     """Key of numbers or strings that say which of several sources each row is from, for instance the
     telescope or the simulation. Each source is standardised by itself and has metrics of its own; training is
     on the rows of all together."""
 
-    source_test: str | None = None
+    source_test: Key = None
     """Key of booleans (or 0 and 1) that are true for the rows of a fixed test split of the source."""
 
-    target_test: str | None = None
+    target_test: Key = None
     """Key of the fixed test split of the target."""
 
     classes: tuple[str, ...] | None = None
@@ -103,6 +120,11 @@ class Arrays(DomainPair):
         source_y = "simulated_labels.npy"
         target_x = "observed_images.npy"
 
+    or, in Python, with arrays of NumPy, PyTorch or pandas themselves, of which config.json keeps shape, type
+    and checksum:
+
+        datk.run(pair={"name": "arrays", "source_x": x, "source_y": y, "target_x": t})
+
     Labels are classes, or with task=regression numbers, one or several a row.
     """
 
@@ -129,9 +151,13 @@ class Arrays(DomainPair):
         labels = _column(config, "source", "y", source)
         if labels is None:
             raise _missing("source_y")
-        self.classes, self.source_labels, self._answers = class_numbers(
-            labels, _column(config, "target", "y", target), config.classes
-        )
+        answers = _column(config, "target", "y", target)
+        if answers is not None:
+            check_columns(labels, answers)
+        self.classes, self.source_labels, self._answers = class_numbers(labels, answers, config.classes)
+        self.notes = labels.notes
+        if answers is not None and self._answers is not None:
+            self.notes += (*answers.notes, *other_classes(answers, self._answers))
 
     def _read_numbers(self, config: ArraysConfig, source: StoredArray, target: StoredArray) -> None:
         if config.classes is not None:
@@ -147,8 +173,8 @@ class Arrays(DomainPair):
         self._answers = None if answers is None else answers.values
 
     def answers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any] | None:
-        """Class numbers, or with task=regression numbers, of the given target rows; None without
-        `target_y`."""
+        """Class numbers, or with task=regression numbers, of the given target rows, -1, -2 or NaN where none
+        is known (see `DomainPair`); None without `target_y`."""
         return None if self._answers is None else self._answers[rows]
 
 
@@ -174,9 +200,11 @@ def _read_domain(config: ArraysConfig, domain: str) -> _Domain:
 
 
 def _open(config: ArraysConfig, domain: str, role: str) -> StoredArray | None:
-    key: str | None = getattr(config, f"{domain}_{role}")
-    if not key:
+    key: str | InMemory | None = getattr(config, f"{domain}_{role}")
+    if key is None or key == "":
         return None
+    if isinstance(key, InMemory):
+        return StoredArray(key.values(f"{domain}_{role}"), f"{domain}_{role}")
     if key.lower().endswith(".npy"):
         return open_array(key, key)
     file: str | None = getattr(config, domain)
@@ -210,11 +238,14 @@ def _column(config: ArraysConfig, domain: str, role: str, samples: StoredArray) 
     if stored is None:
         return None
     advice = IS_REGRESSION if role == "y" else ""
-    if len(stored.shape) != 1:
-        several = advice if len(stored.shape) == 2 and stored.dtype.kind in "iuf" else ""
-        raise DataError(f"{stored.name} has shape {stored.shape}; give one value for each row{several}")
+    if len(stored.shape) not in (1, 2):
+        raise DataError(f"{stored.name} has shape {stored.shape}; give one value for each row")
     _check_rows(samples, stored)
-    return clean_column(stored.values(), stored.name, advice)
+    rows = samples.shape[0]
+    plain = plain_column(stored.values(), stored.name, rows, one_hot=role == "y", advice=advice)
+    clean = clean_answers if (domain, role) == ("target", "y") else clean_column
+    notes = (*stored.notes, *plain.notes)
+    return clean(plain.values, stored.name, advice)._replace(notes=notes, columns=plain.columns)
 
 
 def _numbers(config: ArraysConfig, domain: str, samples: StoredArray) -> Numbers | None:
@@ -227,14 +258,20 @@ def _numbers(config: ArraysConfig, domain: str, samples: StoredArray) -> Numbers
             f"{stored.name} has shape {stored.shape}; give one number for each row (N,), or several (N, T)"
         )
     _check_rows(samples, stored)
-    return clean_numbers(stored.values(), stored.name)
+    values, _ = one_kind(stored.values(), stored.name)
+    if values.shape == (1, samples.shape[0]):  # a row of MATLAB's
+        values = values.reshape(-1)
+    return clean_numbers(values, stored.name, may_lack=domain == "target")
 
 
 def _check_rows(samples: StoredArray, column: StoredArray) -> None:
-    if column.shape[0] != samples.shape[0]:
-        raise DataError(
-            f"{samples.name} has {samples.shape[0]} rows, but {column.name} has {column.shape[0]}"
-        )
+    if samples.shape[0] in (column.shape[0], *(column.shape[1:] if column.shape[0] == 1 else ())):
+        return
+    last = column.shape[0] == samples.shape[-1] and len(samples.shape) > 2
+    raise DataError(
+        f"{samples.name} has {samples.shape[0]} rows, but {column.name} has {column.shape[0]}"
+        + (f"; if the last axis of {samples.shape} counts the rows, make it the first" if last else "")
+    )
 
 
 def _missing(option: str) -> ConfigError:
