@@ -3,6 +3,7 @@
 `TrainingData` holds no target labels and no way to ask for them; `Dataset` adds the pair for `datk.runs`.
 """
 
+import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from datk.base.errors import ConfigError, DataError
 from datk.base.rng import torch_generator
 from datk.config.models import RunConfig, TrainConfig
 from datk.data.augment import augmentation
+from datk.data.cleaning import Cleaning
+from datk.data.extremes import Extremes, lost_digits, odd_values
 from datk.data.inspection import inspect_pair
 from datk.data.rows import Rows, open_rows
 from datk.data.sampling import balanced_rows, epoch_batches, steps_per_epoch, stream_batches
@@ -24,10 +27,38 @@ from datk.data.splits import Split, Splits, numbered, split_pair
 from datk.data.standardize import Standardize
 from datk.interfaces import DomainPair, EpochRows, PairInfo, Samples, SourceBatch, TargetBatch, Task
 
-EVALUATION_BATCH = 256
+EVALUATION_BATCH, SMALL_BATCH = 256, 2**20
+"""Rows that are evaluated at a time at most, and bytes that as many small rows may take as float32."""
 
 Planner = Callable[[Tensor, int, int, torch.Generator], tuple[Tensor, Tensor] | None]
 """Chooses the rows of an epoch's batches, as `LossTerm.plan` does; `Objective.plan` checks what it gives."""
+
+
+class DomainRows:
+    """The rows of a domain, opened when the first of them is asked for: by then it is settled which constants
+    they are standardised by."""
+
+    def __init__(
+        self,
+        samples: Samples,
+        standardize: Standardize,
+        numbers: npt.NDArray[np.int64],
+        device: torch.device,
+        memory_gb: float | None,
+    ) -> None:
+        self.samples, self.standardize, self.numbers = samples, standardize, numbers
+        self.device, self.memory_gb = device, memory_gb
+        self.opened: Rows | None = None
+        self.standardized = False
+        """Whether rows come standardised, because the device could not do that as well."""
+
+    def batches(self, plan: Tensor) -> Iterator[Tensor]:
+        """The rows of each line of plan [steps, B], int64 row numbers on the CPU."""
+        if self.opened is None:
+            self.standardized = not self.standardize.on_device(self.samples.x.dtype)
+            read = self.standardize.reader(self.numbers) if self.standardized else None
+            self.opened = open_rows(self.samples, self.device, self.memory_gb, read)
+        return self.opened.batches(plan)
 
 
 @dataclass(frozen=True)
@@ -35,28 +66,34 @@ class Domain:
     """The samples of one domain, split and standardised; no labels."""
 
     name: str
-    rows: Rows
+    rows: DomainRows
     split: Split
     """The training rows stand in the order of their `index`, see `numbered`."""
     standardize: Standardize
     numbers: Tensor
     """Domain of each row of the file, [N] int64 on the CPU: several sources have a number each."""
+    evaluation_batch: int = EVALUATION_BATCH
+    """Rows that `in_order` gives at a time."""
 
     @property
     def device(self) -> torch.device:
         """Where its batches are."""
-        return self.standardize.mean.device
+        return self.standardize.device
+
+    def standardized(self, x: Tensor, domain: Tensor) -> Tensor:
+        """A batch of `rows`, standardised if its rows are not yet."""
+        return x if self.rows.standardized else self.standardize(x, domain)
 
     def in_order(self, rows: npt.NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Standardised batches [<=256, *shape] of the given rows and their domains [<=256], in order, without
-        augmentation."""
-        full = len(rows) // EVALUATION_BATCH * EVALUATION_BATCH
-        for part in (rows[:full].reshape(-1, EVALUATION_BATCH), rows[full:].reshape(1, -1)):
+        """Standardised batches [B, *shape] of the given rows and their domains [B], in order, without
+        augmentation; B is `evaluation_batch` in all but the last."""
+        full = len(rows) // self.evaluation_batch * self.evaluation_batch
+        for part in (rows[:full].reshape(-1, self.evaluation_batch), rows[full:].reshape(1, -1)):
             if part.size:
                 lines = torch.from_numpy(part)
                 domains = self.numbers[lines].to(self.device)
                 for x, domain in zip(self.rows.batches(lines), domains, strict=True):
-                    yield self.standardize(x, domain), domain
+                    yield self.standardized(x, domain), domain
 
 
 @dataclass(frozen=True)
@@ -135,7 +172,7 @@ class TrainingData:
         for step, x in enumerate(domain.rows.batches(plan.rows)):
             if self.augmentation is not None and plan.drawn is not None:
                 x = self.augmentation.apply(x, plan.drawn[step])
-            yield domain.standardize(x, plan.domain[step])
+            yield domain.standardized(x, plan.domain[step])
 
     def batches(
         self,
@@ -211,6 +248,8 @@ class Dataset:
     checksum: str
     splits: Splits
     training: TrainingData
+    extremes: dict[str, list[Extremes]]
+    """Of the values of each domain by its name; of several sources those of each."""
     labels: npt.NDArray[Any]
     """Of the source, checked: int64 [N], or numbers [N] or [N, T]."""
 
@@ -220,6 +259,21 @@ class Dataset:
         return nn.ModuleDict(
             {"source": self.training.source.standardize, "target": self.training.target.standardize}
         )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is odd about values, once standardised: markers of missing data, extremes, lost digits."""
+        notes: list[str] = []
+        for samples in (self.pair.source, self.pair.target):
+            notes += getattr(samples.x, "notes", ())  # how a file was read
+        for domain in (self.training.source, self.training.target):
+            found = self.extremes[domain.name]
+            for number, extremes in enumerate(found):
+                name = self.pair.sources[number] if len(found) > 1 else domain.name
+                mean, std, low, high = domain.standardize.constants(number)
+                notes += [odd.message() for odd in odd_values(name, extremes, mean, std, low, high)]
+                notes += lost_digits(name, extremes, mean, std)
+        return tuple(notes)
 
     def inherit(self, constants: dict[str, Tensor]) -> None:
         """Standardise with the constants of another run. Raises `ConfigError` if they do not fit."""
@@ -232,16 +286,35 @@ class Dataset:
             ) from None
 
 
-def prepare(pair: DomainPair, task: Task, config: RunConfig, device: torch.device) -> Dataset:
+def evaluation_batch(config: RunConfig, shape: tuple[int, ...]) -> int:
+    """Rows of a shape that are evaluated at a time: without gradients no batch of training takes more memory
+    than that of as many rows, and small rows take little in any case."""
+    if config.data.evaluation_batch is not None:
+        return config.data.evaluation_batch
+    small = SMALL_BATCH // (4 * math.prod(shape))
+    return min(EVALUATION_BATCH, max(config.train.batch_size, small))
+
+
+def prepare(
+    pair: DomainPair,
+    task: Task,
+    config: RunConfig,
+    device: torch.device,
+    positive: str | None = None,
+) -> Dataset:
     """Check a pair, split it, and fit the standardisation and the task on its training rows.
 
     Where `init_normalization` is "inherited" the standardisation is left to `Dataset.inherit`.
+
+    Args:
+        positive: name of the positive class, of two; the second if not given.
 
     Raises:
         DataError: the pair's data cannot be used (see `inspect_pair`, `split_pair`).
         ConfigError: an option that does not go with the data.
     """
-    inspected = inspect_pair(pair, task)
+    cleaning = Cleaning.of(config.data)
+    inspected = inspect_pair(pair, task, missing=cleaning.missing, positive=positive)
     info = inspected.info
     augment = config.train.augment
     if augment != "none" and len(info.shape) != 3:
@@ -282,15 +355,20 @@ def prepare(pair: DomainPair, task: Task, config: RunConfig, device: torch.devic
 
     def ready(name: str, samples: Samples, split: Split, numbers: npt.NDArray[np.int64]) -> Domain:
         sources = len(pair.sources) if name == "source" else 1
-        standardize = Standardize(info.shape, sources)
+        standardize = Standardize(info.shape, sources, cleaning)
+        of_rows = numbers if sources > 1 else None
         if config.init_normalization == "fresh":
-            standardize.fit(samples.x, split.train, numbers if sources > 1 else None)
+            standardize.fit(samples.x, split.train, of_rows)
+        else:  # of a run that did not clean
+            standardize.fit_cleaning(samples.x, split.train, of_rows)
+        standardize.place(device)
         return Domain(
             name,
-            open_rows(samples, device, config.data.memory_gb),
+            DomainRows(samples, standardize, numbers, device, config.data.memory_gb),
             numbered(split, config.seed, name),
-            standardize.to(device),
+            standardize,
             torch.from_numpy(numbers),
+            evaluation_batch(config, info.shape),
         )
 
     source, target = pair.source, pair.target
@@ -309,4 +387,5 @@ def prepare(pair: DomainPair, task: Task, config: RunConfig, device: torch.devic
             config.train,
             config.seed,
         ),
+        extremes=inspected.extremes,
     )

@@ -2,10 +2,10 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,24 @@ from datk.interfaces import Array, Samples
 CHUNK_BYTES = 4 * 2**20
 """What a piece of the rows may take as float64, in which constants are fitted."""
 
+Reader = Callable[[npt.NDArray[Any], npt.NDArray[np.int64]], npt.NDArray[Any]]
+"""Makes what a device is to hold of rows [B, *shape] as they are stored and their numbers [B]: float32,
+contiguous."""
+
 
 class Rows(Protocol):
-    """Gives batches of rows, in the stored type, [B, *shape] on the device."""
+    """Gives batches of rows [B, *shape] on the device, in the stored type or as a `Reader` made them."""
 
     def batches(self, plan: Tensor) -> Iterator[Tensor]:
         """The rows of each line of plan [steps, B], int64 row numbers on the CPU."""
+
+
+@runtime_checkable
+class Rearranging(Protocol):
+    """An array that can be made ready for rows that are asked for at random."""
+
+    def whole_rows(self) -> Array:
+        """The same array, of which single rows are fast to read."""
 
 
 class ResidentRows:
@@ -40,13 +52,15 @@ class ResidentRows:
 class StreamedRows:
     """Rows stay where they are; a thread reads the next batch while the device works on this one."""
 
-    def __init__(self, x: Array, device: torch.device) -> None:
-        self.x, self.device = x, device
+    def __init__(self, x: Array, device: torch.device, read: Reader | None = None) -> None:
+        self.x, self.device, self.read = x, device, read
         self.to_gpu = device.type == "cuda"
 
     def _read(self, rows: npt.NDArray[np.int64]) -> Tensor:
         unique, inverse = np.unique(rows, return_inverse=True)
-        batch = torch.from_numpy(storable(self.x[unique])[inverse])
+        stored = self.x[unique]
+        held = storable(stored) if self.read is None else self.read(stored, unique)
+        batch = torch.from_numpy(held[inverse])
         return batch.pin_memory() if self.to_gpu else batch
 
     def batches(self, plan: Tensor) -> Iterator[Tensor]:
@@ -95,19 +109,29 @@ def free_memory(device: torch.device) -> int:
         return 4 * 2**30  # no such file outside Linux; a modest guess that any current machine has
 
 
-def open_rows(samples: Samples, device: torch.device, memory_gb: float | None) -> Rows:
-    """Hold the rows on the device if they are there already or fit the allowance; stream them otherwise."""
+def open_rows(
+    samples: Samples, device: torch.device, memory_gb: float | None, read: Reader | None = None
+) -> Rows:
+    """Hold the rows on the device if they are there already or fit the allowance; stream them otherwise.
+
+    read: what makes float32 of them; by default they are held as `storable` has them.
+    """
     x = samples.x
     sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if device.type == "cpu" else 1
     allowance = memory_gb * 2**30 if memory_gb is not None else free_memory(device) / 2 / sharing
-    dtype = torch.from_numpy(storable(np.empty(0, dtype=x.dtype))).dtype
+    dtype = torch.float32
+    if read is None:
+        dtype = torch.from_numpy(storable(np.empty(0, dtype=x.dtype))).dtype
     size = math.prod(x.shape) * dtype.itemsize
-    held = samples.in_memory and device.type == "cpu"
+    held = samples.in_memory and device.type == "cpu" and read is None
     if not held and size > allowance:
-        return StreamedRows(x, device)
-    if samples.in_memory:
+        # Arrays in files may lie so that single rows are slow to read; they know what to do about it.
+        return StreamedRows(x.whole_rows() if isinstance(x, Rearranging) else x, device, read)
+    if samples.in_memory and read is None:
         return ResidentRows(torch.from_numpy(storable(x[:])).to(device))
     whole = torch.empty(x.shape, dtype=dtype, device=device)
     for start, chunk in chunks(x):
-        whole[start : start + len(chunk)] = torch.from_numpy(storable(chunk))
+        rows = np.arange(start, start + len(chunk))
+        made = storable(chunk) if read is None else read(chunk, rows)
+        whole[start : start + len(chunk)] = torch.from_numpy(made)
     return ResidentRows(whole)

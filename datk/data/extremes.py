@@ -1,0 +1,269 @@
+"""Values that stand out: markers of missing data, and extremes that leave nothing of all other values."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datk.base.numbers import number_text
+from datk.data.cleaning import Constants
+
+KEPT = 4
+"""Different values that are kept of either end of a channel."""
+
+FAR = 50.0
+"""Deviations from the mean beyond which a standardised value is told."""
+
+ISOLATED, LONELY, NAMED = 3.0, 100.0, 0.1
+"""Distance from all other values, in units of their range, from which on a value stands alone: one that
+several rows have, one that a single row has, and one that is known to stand for missing data."""
+
+_MARKERS = (
+    *(99.0, 999.0, 9999.0, 99999.0, 32767.0, 32768.0, 65535.0, 2.0**31 - 1, 2.0**31, 2.0**32 - 1, 2.0**63),
+    *(1e20, 1e30, 1e35, 1e36, 1e38, 9.96921e36, 9.969209968386869e36),
+)
+MARKERS = frozenset(
+    rounded * sign for value in _MARKERS for rounded in (value, float(np.float32(value))) for sign in (1, -1)
+)
+"""Values that files use for missing data."""
+
+
+class Extremes:
+    """The smallest and the largest values of each channel, and how many rows have them."""
+
+    def __init__(self, channels: int, dtype: np.dtype[Any]) -> None:
+        self.dtype = dtype
+        self.rows = 0
+        self.low, self.low_rows = _nothing(channels)
+        self.high, self.high_rows = _nothing(channels)
+
+    def add(self, lowest: npt.NDArray[Any], highest: npt.NDArray[Any]) -> None:
+        """Take in rows by their smallest and largest value in each channel, [n, C]; NaN for none."""
+        self.rows += len(lowest)
+        _keep(self.low, self.low_rows, lowest)
+        _keep(self.high, self.high_rows, -_signed(highest))
+
+    def look_inside(self, values: npt.NDArray[Any]) -> None:
+        """Where all rows have the same smallest or largest value, take the next one from rows [n, C, P]."""
+        inside = values.astype(np.float64)
+        for end, rows, sign in ((self.low, self.low_rows, 1), (self.high, self.high_rows, -1)):
+            alike = np.isfinite(end[0]) & ~np.isfinite(end[1])
+            if alike.any():
+                signed = sign * inside
+                signed[~(signed > end[0][None, :, None])] = np.inf
+                next_one = signed.min(axis=2)
+                next_one[:, ~alike] = np.inf
+                _keep(end, rows, next_one)
+
+    def ends(self) -> Iterable[tuple[int, Constants, npt.NDArray[np.int64]]]:
+        """Sign, different values [KEPT, C] from the outermost inwards, infinite where there are no more, and
+        rows with each, of the lower end and of the upper one."""
+        yield 1, self.low, self.low_rows
+        yield -1, -self.high, self.high_rows
+
+
+def _nothing(channels: int) -> tuple[Constants, npt.NDArray[np.int64]]:
+    return np.full((KEPT, channels), np.inf), np.zeros((KEPT, channels), dtype=np.int64)
+
+
+def _signed(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """In a type that holds their negatives."""
+    return values if values.dtype.kind in "f" else values.astype(np.float64)
+
+
+def _keep(known: Constants, known_rows: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> None:
+    """Take the smallest of the values [n, C] into those that are known, [KEPT, C] in increasing order."""
+    if not len(values):
+        return
+    with np.errstate(invalid="ignore"):
+        todo = np.flatnonzero(~(values.min(axis=0) > known[-1]))  # NaN is looked at, too
+    if not len(todo):
+        return
+    rest = values[:, todo].astype(np.float64)
+    rest[np.isnan(rest)] = np.inf
+    found, rows = _nothing(len(todo))
+    for rank in range(KEPT):
+        found[rank] = rest.min(axis=0)
+        equal = rest == found[rank]
+        rows[rank] = np.where(np.isfinite(found[rank]), equal.sum(axis=0), 0)
+        rest[equal] = np.inf
+    both = np.concatenate([known[:, todo], found])
+    count = np.concatenate([known_rows[:, todo], rows])
+    order = np.argsort(both, axis=0, kind="stable")
+    both, count = np.take_along_axis(both, order, axis=0), np.take_along_axis(count, order, axis=0)
+    same = (both[1:] == both[:-1]) & np.isfinite(both[1:])  # each side has a value once
+    count[:-1] += np.where(same, count[1:], 0)
+    both[1:][same] = np.inf
+    order = np.argsort(both, axis=0, kind="stable")[:KEPT]
+    known[:, todo] = np.take_along_axis(both, order, axis=0)
+    known_rows[:, todo] = np.where(np.isfinite(known[:, todo]), np.take_along_axis(count, order, axis=0), 0)
+
+
+# --- what is told of them ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OddValue:
+    """A value that stands out in some channels of a domain."""
+
+    domain: str
+    value: float
+    shown: str
+    """The value as its type writes it, which `data.missing` reads."""
+    channels: tuple[int, ...]
+    rows: int
+    """Rows with it, in the channel where most have it."""
+    total: int
+    deviations: float
+    """Of the standardised value, largest of the channels."""
+    alone: bool
+    """Whether it is far from all others, as a marker is; otherwise it is large alone."""
+
+    def message(self) -> str:
+        """What is wrong and what to do."""
+        where = f"in {channels_text(self.channels)}, {self.rows} of {self.total} rows"
+        far = number_text(self.deviations, any_size=True)
+        if self.alone:
+            known = "looks like a marker of missing data" if self.rows > 1 or self._named else "stands alone"
+            return (
+                f"{self.domain}: the value {self.shown} {known} ({where}; {far} deviations from the mean); "
+                f"if it means no data, --set data.missing={self.shown} fills it by the channel's median"
+            )
+        return (
+            f"{self.domain}: standardised values reach {far} deviations ({self.shown} {where}), and all "
+            f"others are small beside them; --set data.clip=[0.1,99.9] cuts extremes, "
+            f"--set data.missing={self.shown} fills a value that means no data"
+        )
+
+    @property
+    def _named(self) -> bool:
+        return self.value in MARKERS
+
+
+def channels_text(channels: Sequence[int]) -> str:
+    """channel 0; channels 0 and 1; channels 0, 1, 2 and 5 more."""
+    first = ", ".join(map(str, channels[:3]))
+    if len(channels) == 1:
+        return f"channel {first}"
+    more = f" and {len(channels) - 3} more" if len(channels) > 3 else ""
+    return f"channels {first}{more}"
+
+
+def odd_values(
+    domain: str,
+    found: Extremes,
+    mean: Constants,
+    std: Constants,
+    low: Constants,
+    high: Constants,
+) -> list[OddValue]:
+    """What stands out in a domain, the farthest first.
+
+    mean, std: [C] constants of the domain's standardisation.
+    low, high: [C] limits that all values are cut to; what they cut does not stand out any more.
+    """
+    odd: dict[tuple[float, bool], OddValue] = {}
+    for channel in range(len(mean)):
+        inside = low[channel], high[channel]
+        marks = {v: rows for v, rows in _alone(found, channel) if inside[0] <= v <= inside[1]}
+        far: list[tuple[float, int]] = []
+        for _, values, counts in found.ends():
+            outermost = float(values[0, channel])
+            rows = 0
+            for value, count in zip(values[:, channel], counts[:, channel], strict=True):
+                if (
+                    np.isfinite(value)
+                    and _deviations(np.clip(value, *inside), mean[channel], std[channel]) > FAR
+                ):
+                    rows += int(count)
+            if rows and outermost not in marks:
+                far.append((outermost, rows))
+        for value, rows, alone in [*((*m, True) for m in marks.items()), *((*f, False) for f in far)]:
+            deviations = _deviations(np.clip(value, *inside), mean[channel], std[channel])
+            before = odd.get((value, alone))
+            odd[value, alone] = OddValue(
+                domain,
+                value,
+                shown(value, found.dtype),
+                (*(before.channels if before else ()), channel),
+                max(rows, before.rows if before else 0),
+                found.rows,
+                max(deviations, before.deviations if before else 0.0),
+                alone,
+            )
+    ordered = sorted(odd.values(), key=lambda each: (not each.alone, -each.deviations))
+    # Of a channel's extremes that are large alone the farthest tells enough.
+    told: set[int] = set()
+    kept = []
+    for each in ordered:
+        if each.alone or not told.issuperset(each.channels):
+            kept.append(each)
+            told.update(each.channels)
+    return kept
+
+
+def _deviations(value: float, mean: float, std: float) -> float:
+    """How many deviations a value is from the mean at least, as both may be rounded."""
+    distance = abs(value - mean) - 2 * np.spacing(max(abs(value), abs(mean)))
+    return float(max(distance, 0.0) / std)
+
+
+def _alone(found: Extremes, channel: int) -> Iterable[tuple[float, int]]:
+    """Values of a channel that are far from all others, and the rows with each."""
+    ends = []
+    for _, values, counts in found.ends():
+        there = np.isfinite(values[:, channel])
+        ends.append((values[there, channel], counts[there, channel]))
+    if min(len(values) for values, _ in ends) < 2:
+        return
+    # The others lie between the widest gaps of the two ends.
+    cuts = [int(np.abs(np.diff(values)).argmax()) for values, _ in ends]
+    lowest, highest = (values[cut + 1] for (values, _), cut in zip(ends, cuts, strict=True))
+    spread = highest - lowest
+    if spread <= 0:
+        return
+    for (values, counts), cut in zip(ends, cuts, strict=True):
+        gap = abs(values[cut + 1] - values[cut])
+        for value, rows in zip(values[: cut + 1].tolist(), counts[: cut + 1].tolist(), strict=True):
+            enough = NAMED if value in MARKERS else ISOLATED
+            if gap > (enough if rows > 1 else LONELY) * spread:
+                yield value, rows
+
+
+def shown(value: float, dtype: np.dtype[Any]) -> str:
+    """A value as its type writes it: 1e+30 of float32, -32768 of whole numbers."""
+    if dtype.kind != "f":
+        return str(int(value))
+    text = str(dtype.type(value))
+    return text.removesuffix(".0") if "e" not in text else text
+
+
+def lost_digits(domain: str, found: Extremes, mean: Constants, std: Constants) -> list[str]:
+    """What is to be said of channels whose type holds few digits of them, of floating-point types."""
+    if found.dtype.kind != "f":
+        return []
+    limits = np.finfo(found.dtype)
+    size = np.maximum(np.abs(found.low[0]), np.abs(found.high[0]))
+    size = np.where(np.isfinite(size), size, 0.0)
+    step = np.abs(mean) * float(limits.eps)
+    varied = (found.low[0] != -found.high[0]) & (size > 0)
+    tiny = varied & (size < float(limits.smallest_normal))
+    coarse = np.where(varied, std < 8 * step, step > 0.01) & ~tiny
+    notes = []
+    if coarse.any():
+        channels = np.flatnonzero(coarse)
+        middle = number_text(float(mean[channels[0]]), any_size=True)
+        notes.append(
+            f"{domain}: {channels_text(channels.tolist())}: values about {middle} differ by a few roundings "
+            f"of {found.dtype} at most, so that most of what they told was lost when they were written; "
+            "store float64, or subtract the offset before"
+        )
+    if tiny.any():
+        channels = np.flatnonzero(tiny)
+        notes.append(
+            f"{domain}: {channels_text(channels.tolist())}: values are so small that {found.dtype} holds few "
+            "of their digits; store them in another unit"
+        )
+    return notes
