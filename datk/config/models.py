@@ -202,6 +202,12 @@ class TrainConfig(ComponentConfig):
     with more each epoch takes another part. All rows once if not given. The target, whose labels are unknown,
     is never balanced."""
 
+    class_weights: Literal["none", "balanced"] = "none"
+    """Weights in the loss on the source's labels: none, or N / (K n) for a row of a class with n of the N
+    training rows of the source, in K classes (balanced). Classes then count alike, and the mean weight of a row is 1:
+    the mean over a batch stays a plain one. Validation and selection are not weighted, nor what a loss term
+    makes of labels by itself. Not together with `balance`."""
+
     select: Named = Field(default_factory=lambda: {"name": "datk:source-validation-loss"})
     """Selector that chooses the epoch whose weights are kept: a name, or ./file.py:Class. `oracle` alone
     looks at target labels, and says so in the result."""
@@ -256,6 +262,14 @@ class TrainConfig(ComponentConfig):
         return self
 
     @model_validator(mode="after")
+    def _rare_classes_count_once(self) -> "TrainConfig":
+        if self.balance is not None and self.class_weights != "none":
+            raise ValueError(
+                "balance and class_weights both make up for rare classes, which would count twice; choose one"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _zoom_is_a_range(self) -> "TrainConfig":
         if not 0.5 <= self.zoom[0] <= self.zoom[1] <= 2:
             raise ValueError("zoom must be two factors in increasing order between 0.5 and 2")
@@ -298,11 +312,3 @@ class RunConfig(BaseModel):
     """Seed of every random draw."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
-
-    @model_validator(mode="after")
-    def _inherits_from_somewhere(self) -> "RunConfig":
-        if self.init_normalization == "inherited" and self.init is None:
-            raise ValueError(
-                "init_normalization=inherited takes the constants of another run: name it by --init"
-            )
-        return self

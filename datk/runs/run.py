@@ -22,6 +22,7 @@ from datk.runs.hooks import Hooks
 from datk.runs.oracle import Oracle
 from datk.runs.result import RunResult
 from datk.training.checkpoints import weights_checksum
+from datk.training.class_weights import balanced
 from datk.training.gather import sync_batch_norm
 from datk.training.loop import Fit, Trainer
 from datk.training.objective import Objective
@@ -123,6 +124,8 @@ class Run:
         self.objective = Objective(experiment, task, data.info, *sizes)
         if initial is not None:
             initialize(self.objective, initial)
+        if config.train.class_weights == "balanced":
+            self.objective.weigh_classes(balanced(data.training.labels, len(data.info.classes)))
         self.objective.set_up(config.seed)
         self.objective.place(device, config.train.memory_format)
         self.selector = experiment.select.cls(experiment.select.config, task)
@@ -215,6 +218,7 @@ class Run:
                 seconds=round(fit.seconds, 3),
                 seconds_per_epoch=round(fit.seconds / fit.epochs, 4),
                 device=describe_device(self.device),
+                threads=torch.get_num_threads(),
                 weights_sha256=weights_checksum(weights),
                 data_sha256=self.data.checksum,
                 metrics=found.metrics,

@@ -91,6 +91,9 @@ class Objective(nn.Module):
         self.sole = sole_terms(self.loss_terms)
         """The label of the term that overrides each of the methods that are for one term only."""
         self.sizes = source_size, target_size
+        self.class_weights: Tensor | None
+        """Factor on the loss of a source row by its class [K], of `train.class_weights`."""
+        self.register_buffer("class_weights", None, persistent=False)
         self.critics: set[str] = set()
         """Terms with parameters of their own, which follow the whole term whatever its weight."""
 
@@ -107,6 +110,10 @@ class Objective(nn.Module):
         for label, term in self.loss_terms.items():
             check_groups(label, term)
         self.critics = {label for label, term in self.loss_terms.items() if term.param_groups()}
+
+    def weigh_classes(self, weights: Tensor) -> None:
+        """Weigh the loss of each source row by its class, with weights [K]."""
+        self.class_weights = weights
 
     @property
     def passes(self) -> tuple[str, ...]:
@@ -177,6 +184,8 @@ class Objective(nn.Module):
         logged: dict[str, Tensor] = {}
         if phase.supervised:
             losses = self.task.loss(whole[0].logits, whole[0].labels)
+            if self.class_weights is not None:
+                losses = losses * self.class_weights[whole[0].labels]
             weighs = self.sole.get("supervision")
             if weighs is None:
                 terms[self.task_label] = losses.mean()
