@@ -104,7 +104,7 @@ def audit(
     from datk.config.resolve import resolve
     from datk.data import audit as audits
 
-    experiment = resolve(config=config, selectors={"pair": pair}, overrides=overrides)
+    experiment = resolve(config=config, selectors={"pair": pair}, overrides=overrides, to_run=False)
     data, task = experiment.pair, experiment.task
     report = audits.audit(data.cls(data.config), task.cls(task.config), experiment.config)
     if as_json:

@@ -105,6 +105,8 @@ def config_toml(experiment: Experiment) -> str:
         lines += ["", f"# {meanings[name]}", f"[{name}]", f"name = {toml_value(config[name]['name'])}"]
         lines += _table(type(chosen.config), config[name])
     for section, terms in (("align", experiment.align), ("reg", experiment.reg)):
+        if not terms:  # said, so that those of a recipe do not show through
+            lines += ["", f"# {meanings[section]}", f"[{section}]"]
         for term in terms:
             lines += ["", f"[{section}.{_key(term.reference)}]"]
             lines += _table(type(term.config), config[section][term.reference])

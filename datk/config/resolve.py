@@ -84,6 +84,7 @@ def resolve(
     config: str | Path | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     selectors: Mapping[str, Any] | None = None,
     overrides: Iterable[str] | Mapping[str, Any] = (),
+    to_run: bool = True,
 ) -> Experiment:
     """Merge the layers and resolve the components they name.
 
@@ -93,6 +94,8 @@ def resolve(
             those before it.
         selectors: top-level keys given by flags; `epochs` stands for `train.epochs`. None means not given.
         overrides: texts `key=value`, or values by dotted key.
+        to_run: whether the run that training starts from must be named, where it needs one; a configuration
+            that is only looked at may leave that open.
 
     Raises:
         ConfigError: an unknown key, a value out of range, or components that do not go together.
@@ -128,6 +131,8 @@ def resolve(
         select=loaded("train.select"),
     )
     _check_together(experiment)
+    if to_run:
+        _check_start(experiment)
     return _completed(experiment, hooks)
 
 
@@ -236,9 +241,6 @@ def _loaded(plugin: Plugin, options: Options, section: str, kind_of_task: str = 
 
 def _check_together(experiment: Experiment) -> None:
     """Raise `ConfigError` for components that cannot work in this run."""
-    for term in experiment.terms:
-        if term.cls.needs_init and experiment.config.init is None:
-            raise ConfigError(f"{term.label} starts from the weights of another run: name it by --init")
     if not experiment.task.cls.predicts_classes:
         for chosen in (*experiment.terms, experiment.select):
             if chosen.cls.needs_classes:
@@ -246,6 +248,20 @@ def _check_together(experiment: Experiment) -> None:
                     f"{chosen.plugin.kind} '{chosen.label}' needs classes, and task "
                     f"'{experiment.task.label}' predicts none; leave it out"
                 )
+
+
+def _check_start(experiment: Experiment) -> None:
+    """Raise `ConfigError` for what starts from another run, if none is named."""
+    config = experiment.config
+    if config.init is not None:
+        return
+    for term in experiment.terms:
+        if term.cls.needs_init:
+            raise ConfigError(f"{term.label} starts from the weights of another run: name it by --init")
+    if config.init_normalization == "inherited":
+        raise ConfigError(
+            "init_normalization=inherited takes the constants of another run: name it by --init"
+        )
 
 
 def _completed(experiment: Experiment, hooks: tuple[str, ...]) -> Experiment:

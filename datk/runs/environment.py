@@ -1,5 +1,6 @@
 """What a number may depend on besides configuration and data, and what of it changed between two starts."""
 
+import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device": describe_device(device),
         "cuda": torch.version.cuda if device.type == "cuda" else None,
         "threads": torch.get_num_threads(),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
         "processes": processes.size(),
         "command": sys.argv,
     }

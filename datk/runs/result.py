@@ -42,6 +42,9 @@ class RunResult(BaseModel):
     """Time of training, interruptions left out."""
     seconds_per_epoch: float
     device: str
+    threads: int | None = None
+    """Threads of torch on the CPU at the last start; sums are rounded otherwise with another number. None in
+    results of the first versions."""
     weights_sha256: str
     """Checksum of the kept weights, see `datk.training.checkpoints.weights_checksum`."""
     data_sha256: str

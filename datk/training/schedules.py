@@ -19,11 +19,11 @@ def one_cycle(step: int, total: int) -> float:
 
 
 def triangle(step: int, period: int) -> float:
-    """Linearly from 1/10 up to 1 over half a period and back, again and again: the "one-cycle" of
-    DeepMerge II's code, whose period is int(0.9 x cycle length x steps per epoch)."""
-    half = max(1, period // 2)
-    position = step % max(2, period)
-    height = position / half if position <= half else max(0.0, (2 * half - position) / half)
+    """Linearly from 1/10 up to 1 over half a period, rounded down, and back over the rest of it, again and
+    again: the "one-cycle" of DeepMerge II's code, whose period is int(0.9 x cycle length x steps per epoch)."""
+    period = max(2, period)
+    half, position = period // 2, step % period
+    height = position / half if position <= half else (period - position) / (period - half)
     return 0.1 + 0.9 * height
 
 

@@ -219,12 +219,12 @@ def test_recipes_hold_the_papers_values(recipe, backbone):
     (align,), reg = experiment.align, [chosen.label for chosen in experiment.reg]
     found = (train.lr, train.weight_decay, train.cycle_length, train.amsgrad, align.label, reg)
     assert found == PAPER[recipe]
-    assert (train.epochs, train.batch_size, train.patience, train.schedule) == (200, 128, 20, "triangle")
+    assert (train.epochs, train.batch_size, train.patience, train.schedule) == (200, 128, 0, "triangle")
     assert (train.betas, train.select) == ((0.7, 0.8), {"name": "datk:source-validation-accuracy"})
     pair = {"simsim": "illustris-simsim", "simreal": "illustris-sdss"}[recipe.split("-")[0]]
     assert config.pair["name"] == f"datk:{pair}"
     assert {name.partition(":")[0] for name in (*config.align, *config.reg)} == {"datk"}
-    assert config.split == "grouped"
+    assert (config.split, config.data.split_seed) == ("stratified", "run")
 
 
 def test_regularizers_have_the_papers_weights():

@@ -159,6 +159,68 @@ def test_a_configuration_with_everything_changed_survives(datk, install):
     assert json.loads(config.model_dump_json())["align"]["datk:mmd"]["bandwidths"] == [1e-6, 2.0]
 
 
+CHANGED = {
+    "pair": "arrays",
+    "backbone": "mlp",
+    "align": "coral,mmd",
+    "reg": "entropy",
+    "task": "regression",
+    "data": {"fractions": [0.6, 0.2, 0.2], "split_seed": "run", "target_rows": "all", "memory_gb": 0.5},
+    "split": "paper",
+    "train": {"select": "last", "balance": 7, "betas": [0.9, 0.95]},
+    "init": "a run",
+    "init_normalization": "inherited",
+    "hooks": ["told.py"],
+    "seed": 3,
+    "device": "cpu",
+}
+
+
+def told(values):
+    """Without what is not set, which TOML cannot say."""
+    if isinstance(values, dict):
+        return {key: told(value) for key, value in values.items() if value is not None}
+    return values
+
+
+@pytest.mark.parametrize("changed", [None, *CHANGED])
+def test_every_option_is_shown_as_it_is(changed, datk):
+    Path("told.py").touch()
+    said = {name: CHANGED[name] for name in RunConfig.model_fields if name == changed}
+    Path("said.json").write_text(json.dumps(said))
+    shown = datk("config", "show", "--config", "said.json")
+    assert shown.code == 0, shown.err
+    found, config = tomllib.loads(shown.out), resolve(config=said, to_run=False).config
+    assert found == told(config.model_dump(mode="json"))
+    missing = {name for name in RunConfig.model_fields if getattr(config, name) is None}
+    assert set(RunConfig.model_fields) - set(found) == missing
+    if changed is not None:
+        assert getattr(config, changed) != getattr(resolve().config, changed)
+    assert resolve(config=tomllib.loads(shown.out), to_run=False).config == config
+
+
+def test_every_option_of_a_run_is_changed_once():
+    assert set(CHANGED) == set(RunConfig.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "reason"),
+    [
+        (["--recipe", "simreal-transfer-mmd"], "init_normalization=inherited takes the constants"),
+        (["--align", "shot", "--pair", "mock-mergers"], "shot starts from the weights of another run"),
+    ],
+)
+def test_what_starts_from_another_run_is_shown_before_there_is_one(chosen, reason, datk):
+    shown = datk("config", "show", *chosen)
+    assert shown.code == 0, shown.err
+    assert "# init is not set\n" in shown.out
+    Path("shown.toml").write_text(shown.out)
+    assert datk("config", "show", "--config", "shown.toml").out == shown.out
+    refused = datk("run", "--config", "shown.toml", "--out", "run")
+    assert (refused.code, reason in refused.err, Path("run").exists()) == (2, True, False)
+    assert resolve(config="shown.toml", selectors={"init": "a run"}).config.init == "a run"
+
+
 def test_every_option_stands_under_its_meaning(datk):
     shown = datk("config", "show", "--pair", "arrays", "--backbone", "mlp").out
     assert "# Passes over the source's training rows.\nepochs = 20\n" in shown

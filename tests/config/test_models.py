@@ -86,6 +86,24 @@ def test_a_configuration_of_an_earlier_version_is_that_of_today():
     assert resolve(config="config.json").config == today
 
 
+@pytest.mark.parametrize(
+    ("value", "seed"), [(None, "run"), ("run", "run"), (3, 3), ("3", 3), (" 4 ", 4), (5.0, 5), (2**70, 2**70)]
+)
+def test_the_seed_of_the_split_is_a_number_or_that_of_the_run(value, seed):
+    config = resolve(config=[SMALL, {"data": {"split_seed": value}}]).config
+    assert config.data.split_seed == seed
+    assert RunConfig().data.split_seed == 0
+    assert resolve(config=config.model_dump(mode="json")).config == config
+
+
+@pytest.mark.parametrize("value", [-1, "-1", True, 0.5, "none", [1], "1e3", "²"])
+def test_another_seed_of_the_split_is_refused(value):
+    with pytest.raises(
+        ConfigError, match=r"^data\.split_seed: must be a whole number from 0, or run for the"
+    ):
+        resolve(config=[SMALL, {"data": {"split_seed": value}}])
+
+
 # --- components ----------------------------------------------------------------------------------------
 
 

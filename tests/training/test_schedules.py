@@ -28,13 +28,24 @@ def test_one_cycle():
 @pytest.mark.parametrize("cycle_length", [0.5, 2, 5, 8])
 @pytest.mark.parametrize("steps_per_epoch", [11, 85])
 def test_triangle(cycle_length, steps_per_epoch):
-    """The published code: period int(0.9 c S); up for half of it and down again, from a tenth of the peak."""
+    """The published code: period int(0.9 c S); up for half of it, rounded down, and down again over the rest,
+    from a tenth of the peak."""
     period = int(0.9 * cycle_length * steps_per_epoch)
     half = period // 2
     within = np.arange(TOTAL) % period
-    expected = np.interp(within, [0, half, 2 * half], [0.1, 1.0, 0.1])
+    expected = np.interp(within, [0, half, period], [0.1, 1.0, 0.1])
     config = TrainConfig(schedule="triangle", cycle_length=cycle_length)
     np.testing.assert_allclose(curve(schedule(config, steps_per_epoch)), expected, rtol=1e-9)
+
+
+def test_an_odd_triangle_comes_down_over_the_longer_half():
+    """Of simreal-mmd: 33 steps an epoch, a cycle of two epochs, a period of 59."""
+    factor = schedule(TrainConfig(schedule="triangle", cycle_length=2), 33)
+    assert factor(29) == 1
+    assert factor(58) == pytest.approx(0.1 + 0.9 / 30)
+    assert factor(59) == factor(0) == pytest.approx(0.1)
+    down = np.diff([factor(step) for step in range(29, 60)])
+    np.testing.assert_allclose(down, -0.9 / 30)
 
 
 @pytest.mark.parametrize("period", [0, 1, 2, 3])
