@@ -1,8 +1,9 @@
 """`datk.run`: the command line's `datk run` in Python."""
 
 import builtins
+import operator
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, overload
 
@@ -54,7 +55,7 @@ def run(
     set: Mapping[str, Any] | None = ...,
     init: str | Path | None = ...,
     out: str | Path | None = ...,
-    seed: Sequence[int],
+    seed: Iterable[int],
     epochs: int | None = ...,
     device: str | None = ...,
     resume: bool = ...,
@@ -75,7 +76,7 @@ def run(
     set: Mapping[str, Any] | None = None,
     init: str | Path | None = None,
     out: str | Path | None = None,
-    seed: int | Sequence[int] | None = None,
+    seed: int | Iterable[int] | None = None,
     epochs: int | None = None,
     device: str | None = None,
     resume: bool = False,
@@ -152,13 +153,15 @@ def run(
             return started(folder)
 
 
-def _seeds(seed: int | Sequence[int]) -> list[int]:
-    """One seed or several, as a list. Raises `ConfigError` for none, and for one that is named twice."""
-    if not isinstance(seed, Iterable) or isinstance(seed, str):
-        return [seed]
-    seeds = [each if isinstance(each, int) else int(each) for each in seed]
-    if not seeds or len({*seeds}) < len(seeds):
-        raise ConfigError(f"seed={seeds}: name at least one seed, and each once")
+def _seeds(seed: int | Iterable[int]) -> list[int]:
+    """One seed or several, as a list. Raises `ConfigError` for what are none, and for one named twice."""
+    given = seed if isinstance(seed, Iterable) else [seed]
+    try:
+        seeds = [operator.index(each) for each in given]
+    except TypeError:
+        seeds = []
+    if not seeds or min(seeds) < 0 or len({*seeds}) < len(seeds):
+        raise ConfigError(f"seed={seed!r}: give a whole number from 0, or several, each once")
     return seeds
 
 
