@@ -221,6 +221,39 @@ class NanGradient(NanAt):
         return (root.sqrt() - root.sqrt()) * 0 + source.features.mean() * 0
 
 
+class NanGradientOfPhase(AlignmentLoss):
+    """As NanGradient, in the second phase of a step."""
+
+    phases = (Phase("one"), Phase("two", supervised=False))
+
+    class Config(AlignmentLoss.Config):
+        step: int = 1
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, source, target, step):
+        if step.phase == "one":
+            return source.features.mean() * 0
+        self.count += 1
+        root = torch.where(self.count >= self.config.step, 0.0, 1.0) * source.features.square().mean()
+        return (root.sqrt() - root.sqrt()) * 0
+
+
+class NanGradientOfNetwork(Backbone):
+    """Its features are finite, their gradient is not."""
+
+    def __init__(self, config, pair):
+        super().__init__(config, pair)
+        self.trunk = nn.Linear(pair.shape[0], 4)
+        self.head = nn.Linear(4, len(pair.classes))
+
+    def embed(self, x):
+        features = self.trunk(x)
+        return {"features": features + (features * 0).square().sqrt()}
+
+
 class Forgetful(Regularizer):
     """Its param_groups forget a parameter."""
 

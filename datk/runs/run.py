@@ -27,7 +27,7 @@ from datk.training.gather import sync_batch_norm
 from datk.training.loop import Fit, Trainer
 from datk.training.objective import Objective
 from datk.training.report import FileReporter, Reporter, Reporters
-from datk.training.warm_start import initialize, load_initial
+from datk.training.warm_start import about, compare, initialize, load_initial
 
 
 @machine_told()
@@ -73,8 +73,11 @@ def execute(
                 return done
         if pair is None:
             pair = experiment.pair.cls(experiment.pair.config)
-        opened = Run(experiment, folder, pair, device, reporters, resume=resume, force=force)
-        with _computing(device, experiment), opened as run:
+        ways = {"resume": resume, "force": force}
+        with (
+            _computing(device, experiment),  # around reading the data, too
+            Run(experiment, folder, pair, device, reporters, **ways) as run,
+        ):
             if done is not None:  # the data are the same; scored with the pair's new options or labels
                 if corrected:
                     run._note(CORRECTED)
@@ -118,11 +121,17 @@ class Run:
         initial = load_initial(config.init) if config.init is not None else None
         task = experiment.task.cls(experiment.task.config)
         self.data = data = prepare(pair, task, config, device, experiment.positive)
-        if initial is not None and config.init_normalization == "inherited":
+        inherits = config.init_normalization == "inherited"
+        folder.files.about = about(data.info)
+        self.unseen = None if initial is None else compare(initial, data.info, inherits)
+        """What could not be compared with the run that this one starts from."""
+        if initial is not None and inherits:
             data.inherit(initial.standardizers)
         sizes = data.training.source_size, data.training.target_size
         self.objective = Objective(experiment, task, data.info, *sizes)
         if initial is not None:
+            if self.objective.backbone.by_domain:
+                compare(initial, data.info, by_source=True)
             initialize(self.objective, initial)
         if config.train.class_weights == "balanced":
             self.objective.weigh_classes(balanced(data.training.labels, len(data.info.classes)))
@@ -162,6 +171,8 @@ class Run:
             self.report.tell("started", _title(self.experiment), config.train.epochs, steps)
             for note in (*data.pair.notes, *data.splits.notes, *data.notes, *self.folder.notes()):
                 self._note(note)
+            if self.unseen:
+                self._note(self.unseen)
             if processes.size() > 1 and config.train.sync_batch_norm:
                 sync_batch_norm(self.objective, self._note)
             hooks, path, folder, experiment = self.hooks, self.folder.path, self.folder, self.experiment

@@ -16,6 +16,7 @@ from datk.base.rng import seed_defaults
 from datk.config.models import TrainConfig
 from datk.data.dataset import TrainingData
 from datk.interfaces import Outputs, Selector
+from datk.training.blame import Culprit, Found, examine
 from datk.training.checkpoints import Checkpoints, State
 from datk.training.gather import share_buffers
 from datk.training.objective import Objective
@@ -24,7 +25,7 @@ from datk.training.progress import not_longer
 from datk.training.report import Reporters
 from datk.training.selection import Selection
 from datk.training.step import Optimization, train_step
-from datk.training.trace import PhaseTerms, Trace, last_good
+from datk.training.trace import NotFiniteError, PhaseTerms, Trace, last_good
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class Trainer:
         """The best epoch's weights, until they are written."""
         self.last: dict[str, Any] | None = None
         """What resuming after the last epoch needs, until it is written."""
+        self.before: dict[str, Any] = {}
+        """The state after the last good epoch, from which one that goes wrong can be done again."""
         self.trace = Trace(self.steps_per_epoch)
         self.epoch = 0
         """Epochs that are done."""
@@ -89,10 +92,14 @@ class Trainer:
         """Train to the last epoch or until patience is out. Raises `RunError` if a loss is not finite."""
         if self.resume:
             self._resume()
+        self.before = self._state()
         self._demand_independence()
         with self._keeping_checkpoints():
             while self.epoch < self.config.epochs and not self._patience_is_out:
-                self.train_epoch()
+                try:
+                    self.train_epoch()
+                except NotFiniteError as error:
+                    raise self._explained(error) from None
         if self.epoch < self.config.epochs:
             self.report.tell("note", f"stopped early: {self.config.patience} epochs without a better one")
         self._tell_longer()
@@ -156,12 +163,15 @@ class Trainer:
     def _end_step(self, step: int, losses: list[PhaseTerms]) -> None:
         """Keep the terms of a step that was done; log them if it is time."""
         self.trace.add(step, losses)
-        with torch.no_grad():
-            for term in self.terms:
-                term.after_step(self.objective.backbone)
+        self._after_step()
         self.report.tell("advanced", step + 1)
         if (step + 1) % self.config.log_every == 0:
             self._log()
+
+    def _after_step(self) -> None:
+        with torch.no_grad():
+            for term in self.terms:
+                term.after_step(self.objective.backbone)
 
     @contextmanager
     def _keeping_checkpoints(self) -> Iterator[None]:
@@ -218,7 +228,7 @@ class Trainer:
             wrong.append("the validation loss")
         if wrong:
             good = last_good(self.epoch - 1)
-            raise RunError(f"{wrong[0]} is not finite after epoch {self.epoch}; {good}; lower train.lr")
+            raise NotFiniteError(f"{wrong[0]} is not finite after epoch {self.epoch}; {good}; lower train.lr")
         target = Outputs(source.features[:0], source.logits[:0], None)
         if self.selector.needs_target:
             target = outputs(predictor, backbone, self.data.target, self.data.target.split.validation)
@@ -236,7 +246,13 @@ class Trainer:
         """Copy the state after an epoch, before the next one changes it; of several processes one writes."""
         if not processes.leads():
             return
-        self.last = {
+        self.last = self.before = self._state()
+        if selected:
+            self.selected = self.last["model"]
+
+    def _state(self) -> dict[str, Any]:
+        """All that going on from here needs."""
+        return {
             "epoch": self.epoch,
             "seconds": self.seconds,
             "progress_read": self.optimization.progress_watch.read,
@@ -244,8 +260,41 @@ class Trainer:
             "model": _copied(self.model.state_dict()),
             **_copied(self.optimization.state()),
         }
-        if selected:
-            self.selected = self.last["model"]
+
+    def _explained(self, error: NotFiniteError) -> RunError:
+        """The error, naming the term that it began with where that can be found out."""
+        culprit = self._culprit()
+        if culprit is None:
+            return error
+        epoch = self.before["epoch"]
+        return RunError(
+            f"the gradient of loss term '{culprit.term}' is not finite at step {culprit.step} "
+            f"(epoch {epoch + 1}), though its value is; {last_good(epoch)}; see where it divides by zero or "
+            "takes a root of zero, or lower train.lr or the term's weight"
+        )
+
+    def _culprit(self) -> Culprit | None:
+        """The first term in this epoch whose gradient is not finite, from doing the epoch again."""
+        if processes.size() > 1:  # each would find only what its own rows did
+            return None
+        self.epoch = self.before["epoch"]
+        step = self.epoch * self.steps_per_epoch
+        try:
+            self.model.load_state_dict(self.before["model"])
+            self.optimization.load_state(self.before)
+            self.optimization.loss_terms = self.objective  # compiled, terms have no gradients of their own
+            self._start_epoch()
+            passes, planner = self.objective.passes, self.objective.plan
+            with closing(self.data.batches(self.epoch, passes, planner)) as batches:
+                for source, target in batches:
+                    train_step(self.optimization, step, source, target, examine)
+                    self._after_step()
+                    step += 1
+        except Found as found:
+            return None if found.term is None else Culprit(found.term, step + 1)
+        except Exception:  # the run has failed already, and of that the user is told
+            return None
+        return None
 
     def load_selected(self) -> State:
         """Put the kept weights into the model, and return them."""

@@ -89,10 +89,18 @@ class Optimization:
 
 
 def train_step(
-    optimization: Optimization, step: int, source: SourceBatch, target: TargetBatch
+    optimization: Optimization,
+    step: int,
+    source: SourceBatch,
+    target: TargetBatch,
+    examine: Callable[[dict[str, Tensor], list[nn.Parameter]], None] | None = None,
 ) -> list[PhaseTerms]:
     """Do one step (from 0); the terms of the loss in each of its phases. Reads nothing back from the
-    device."""
+    device.
+
+    examine: is shown the terms and what they train before each backward pass, when a run that went wrong is
+        looked into.
+    """
     optimization.go_to(step)
     optimizer, scaler = optimization.optimizer, optimization.scaler
     progress, epoch = optimization.progress, optimization.epoch
@@ -105,6 +113,8 @@ def train_step(
             optimizer.zero_grad(set_to_none=True)
             # One pass of both domains through the network, then every term; compiled, if that was asked for.
             terms, logged = optimization.loss_terms(source, target, progress, epoch, phase)
+            if examine is not None:
+                examine(terms, trained)
             values = torch.stack(tuple(terms.values()))
             # With `inputs`, so that all that the phase does not update has no gradient, and Adam leaves it
             # alone.

@@ -27,6 +27,10 @@ def last_good(epochs: int) -> str:
     return f"epoch {epochs} is kept in checkpoints" if epochs else "no epoch was completed"
 
 
+class NotFiniteError(RunError):
+    """A term of the loss, or what it trains, is not finite."""
+
+
 class Trace:
     """The terms of past steps, kept on the device until they are asked for."""
 
@@ -42,7 +46,7 @@ class Trace:
         """A record per phase: the last step and the mean of each term since the last flush.
 
         Raises:
-            RunError: a term is NaN or infinite; names the first such step and its term.
+            NotFiniteError: a term is NaN or infinite; names the first such step and its term.
         """
         kept, self.kept = self.kept, []
         if not kept:
@@ -55,7 +59,7 @@ class Trace:
             for name, value in terms.items():
                 if not isfinite(value):
                     epoch = step // self.steps_per_epoch
-                    raise RunError(
+                    raise NotFiniteError(
                         f"loss term '{name}' became {value} at step {step + 1} (epoch {epoch + 1}); "
                         f"{last_good(epoch)}; lower train.lr or the term's weight"
                     )

@@ -272,13 +272,32 @@ def test_a_loss_that_is_wrong_at_once(tmp_path):
 
 @pytest.mark.parametrize("step", [2, 4])
 def test_a_gradient_that_is_wrong_in_the_last_step_of_an_epoch(step, tmp_path):
-    """Every term was finite, so that only the weights tell."""
+    """Every term was finite, so that only the weights tell; whose gradient it was is found out."""
     kept = "no epoch was completed" if step == 2 else "epoch 1 is kept"
-    with pytest.raises(
-        RunError, match=f"parameter 'backbone.* is not finite after epoch {step // 2}; {kept}"
-    ):
+    blamed = rf"gradient of loss term 'NanGradient' is not finite at step {step} \(epoch {step // 2}\)"
+    with pytest.raises(RunError, match=f"{blamed}, though its value is; {kept}"):
         run(tmp_path / "run", reg={TOYS + "NanGradient": {"step": step}}, epochs=3)
     assert len(lines(tmp_path / "run", "epoch")) == step // 2 - 1
+
+
+@pytest.mark.parametrize("term", ["NanGradient", "NanGradientOfPhase"])
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_gradient_that_is_wrong_is_its_own_terms_fault(step, term, tmp_path):
+    """In the next step every term is NaN, classification first."""
+    alone = {"align": {f"{TOYS}{term}": {"step": step}}} if term.endswith("Phase") else {}
+    reg = {} if alone else {TOYS + term: {"step": step}}
+    with pytest.raises(RunError, match=rf"gradient of loss term '{term}' is not finite at step {step} \("):
+        run(tmp_path / "run", reg=reg, epochs=3, log_every=1, **alone)
+
+
+def test_the_gradient_of_the_classification_is_blamed_where_it_is_wrong(tmp_path):
+    with pytest.raises(RunError, match="gradient of loss term 'classification' is not finite at step 1"):
+        run(tmp_path / "run", backbone=TOYS + "NanGradientOfNetwork")
+
+
+def test_weights_that_grow_without_bound_are_nobodys_gradient(tmp_path):
+    with pytest.raises(RunError, match=r"'classification' became \w+ at step \d+ .*lower train.lr"):
+        run(tmp_path / "run", lr=1e30, epochs=3)
 
 
 def test_a_run_that_fails_leaves_no_thread_and_no_setting(tmp_path):
