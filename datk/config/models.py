@@ -204,9 +204,9 @@ class TrainConfig(ComponentConfig):
 
     class_weights: Literal["none", "balanced"] = "none"
     """Weights in the loss on the source's labels: none, or N / (K n) for a row of a class with n of the N
-    training rows of the source, in K classes (balanced). Classes then count alike, and the mean weight of a row is 1:
-    the mean over a batch stays a plain one. Validation and selection are not weighted, nor what a loss term
-    makes of labels by itself. Not together with `balance`."""
+    training rows of the source, in K classes (balanced). Classes then count alike, and the mean weight of a
+    row is 1: the mean over a batch stays a plain one. Validation and selection are not weighted, nor what a
+    loss term makes of labels by itself. Not together with `balance`."""
 
     select: Named = Field(default_factory=lambda: {"name": "datk:source-validation-loss"})
     """Selector that chooses the epoch whose weights are kept: a name, or ./file.py:Class. `oracle` alone

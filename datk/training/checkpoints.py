@@ -16,6 +16,8 @@ from datk.base.errors import RunError
 from datk.base.files import append_line, write_atomically
 
 State = dict[str, Tensor]
+ABOUT = "datk"
+"""Key of the metadata beside the weights."""
 
 
 class Checkpoints:
@@ -35,6 +37,8 @@ class Checkpoints:
         self.metrics = folder / "metrics.jsonl"
         self.last = folder / "checkpoints" / "last.pt"
         self.selected = folder / "checkpoints" / "selected.safetensors"
+        self.about: dict[str, Any] = {}
+        """What the model is of, kept with its weights: names of classes, shape of samples."""
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
@@ -74,7 +78,7 @@ class Checkpoints:
         if self.writes:
             # Copies, because the format refuses tensors that share memory, as tied weights do.
             copies = {name: t.clone(memory_format=torch.contiguous_format) for name, t in state.items()}
-            content = safetensors.torch.save(copies)
+            content = safetensors.torch.save(copies, {ABOUT: json.dumps(self.about)})
             write_atomically(self.selected, lambda file: file.write(content))
 
     def load_selected(self) -> State:
@@ -87,6 +91,18 @@ class Checkpoints:
             ) from None
         except (OSError, safetensors.SafetensorError) as error:
             raise RunError(f"model {self.selected} cannot be read: {error}") from None
+
+
+    def selected_about(self) -> dict[str, Any]:
+        """What the model of the best epoch is of; empty where that is not recorded, as by the first versions.
+        Raises `RunError` if the model is missing or damaged."""
+        self.load_selected()
+        with safetensors.safe_open(self.selected, framework="pt") as file:
+            written = (file.metadata() or {}).get(ABOUT, "{}")
+        try:
+            return dict(json.loads(written))
+        except (TypeError, ValueError):
+            return {}
 
 
 def weights_checksum(state: Mapping[str, Tensor]) -> str:

@@ -1,13 +1,17 @@
 """Starting from the weights of another run."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
+import safetensors.torch
 import torch
 
 import datk
 from datk.base.errors import ConfigError, RunError
 from datk.interfaces import PairInfo
 from datk.training.checkpoints import Checkpoints
-from datk.training.warm_start import initialize, load_initial
+from datk.training.warm_start import Initial, about, compare, initialize, load_initial
 from tests import build
 from tests.toys import TOYS
 
@@ -123,14 +127,112 @@ def test_a_larger_network_there_is_no_smaller_one_here(earlier, tmp_path):
         initialize(objective(), load_initial(tmp_path / "deeper"))
 
 
+def forget(folder):
+    """Take from a model what it is of, as earlier versions did not write it."""
+    path = folder / "checkpoints" / "selected.safetensors"
+    path.write_bytes(safetensors.torch.save(safetensors.torch.load_file(path)))
+
+
 def test_other_samples_are_refused(earlier, tmp_path):
-    with pytest.raises(RunError, match=r"'linear\.0\.weight' is \[8, 5\] here and \[8, 6\] there"):
+    with pytest.raises(
+        RunError, match=r"run is on vectors of 6 features, and this one on vectors of 5 features"
+    ):
         run(tmp_path / "fresh", pair={"shape": (5,)}, init=earlier)
+    run(tmp_path / "old")
+    forget(tmp_path / "old")
+    with pytest.raises(RunError, match=r"'linear\.0\.weight' is \[8, 5\] here and \[8, 6\] there"):
+        run(tmp_path / "fresh", pair={"shape": (5,)}, init=tmp_path / "old")
+    inherited = {"init_normalization": "inherited"}
     with pytest.raises(
         ConfigError, match=r"does not fit samples of shape \[5\]; use init_normalization=fresh"
     ):
-        run(tmp_path / "run", pair={"shape": (5,)}, init=earlier, train={"init_normalization": "inherited"})
+        run(tmp_path / "run", pair={"shape": (5,)}, init=tmp_path / "old", train=inherited)
     assert not (tmp_path / "run").exists()
+
+
+# --- classes, numbers and channels ---------------------------------------------------------------------
+
+MODEL = PairInfo((3, 8, 8), ("spiral", "ring", "bar"))
+
+
+def compared(there, here, by_source=False):
+    return compare(Initial(Path("old"), {}, {}, {}, about(there)), here, by_source)
+
+
+def test_the_same_classes_and_channels_may_go_on(earlier):
+    assert compared(MODEL, MODEL) is None
+    assert compared(MODEL, replace(MODEL, shape=(3, 9, 9))) is None  # the weights decide
+    assert load_initial(earlier).about["classes"] == ["class 0", "class 1"]
+    one = PairInfo((4,), targets=("redshift",))
+    assert compared(one, replace(one, targets=("z",))) is None  # another name for the only number
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"classes": ("bar", "ring", "spiral")},
+            r"^--init old: the classes are in another order, 'spiral', 'ring', 'bar' there and 'bar', "
+            r"'ring', 'spiral' here; number them in the order of that run \(pair.classes of `arrays`\)$",
+        ),
+        (
+            {"classes": ("spiral", "ring")},
+            "the classes are 'spiral', 'ring', 'bar' there and 'spiral', 'ring' here",
+        ),
+        ({"classes": ("spiral", "ring", "bar", "odd")}, "'bar', 'odd' here; a model can go on with the same"),
+        ({"classes": ("Spiral", "ring", "bar")}, "'Spiral', 'ring', 'bar' here"),
+        (
+            {"classes": (), "targets": ("mass",), "outputs": 3},
+            "that run predicts classes, and this one numbers",
+        ),
+        ({"shape": (1, 8, 8)}, "that run is on images of 3 channels, and this one on images of 1 channel;"),
+        ({"shape": (3,)}, "images of 3 channels, and this one on vectors of 3 features"),
+    ],
+)
+def test_other_classes_and_channels_are_refused(changes, message):
+    with pytest.raises(RunError, match=message):
+        compared(MODEL, replace(MODEL, **changes))
+
+
+def test_numbers_in_another_order_are_refused():
+    model = PairInfo((4,), targets=("mass", "size"))
+    with pytest.raises(
+        RunError, match="the targets are in another order, 'mass', 'size' there and 'size', 'm"
+    ):
+        compared(model, PairInfo((4,), targets=("size", "mass")))
+    with pytest.raises(RunError, match="the targets are 'mass', 'size' there and 'mass', 'age' here"):
+        compared(model, PairInfo((4,), targets=("mass", "age")))
+
+
+def test_sources_in_another_order_are_refused_where_they_count():
+    there, here = (replace(MODEL, domains=(*sources, "target")) for sources in (("a", "b"), ("b", "a")))
+    assert compared(there, here) is None
+    assert compared(there, replace(here, domains=("c", "d", "target")), by_source=True) is None
+    with pytest.raises(RunError, match="the sources are in another order, 'a', 'b' there and 'b', 'a' here"):
+        compared(there, here, by_source=True)
+
+
+def test_a_run_whose_classes_are_reordered_is_refused(earlier, tmp_path):
+    """They would be taken for each other: what was all right would be all wrong."""
+    (tmp_path / "reordered.py").write_text(
+        """
+from tests.toys import Toy
+
+class Reordered(Toy):
+    def __init__(self, config):
+        super().__init__(config)
+        self.classes = self.classes[::-1]
+        self.source_labels, self._answers = 1 - self.source_labels, 1 - self._answers
+"""
+    )
+    with pytest.raises(RunError, match="the classes are in another order, 'class 0', 'class 1' there"):
+        run(tmp_path / "run", pair={"name": f"{tmp_path}/reordered.py:Reordered"}, init=earlier)
+    assert not (tmp_path / "run").exists()
+    run(tmp_path / "old")
+    forget(tmp_path / "old")
+    result = run(tmp_path / "run", init=tmp_path / "old")
+    assert any("did not record classes and channels; see that they are the same" in n for n in result.notes)
+    assert not any("--init" in note for note in run(tmp_path / "new", init=earlier).notes)
 
 
 def test_there_is_nothing_to_inherit_without_another_run(tmp_path):
