@@ -15,7 +15,7 @@ A whole alignment plugin, `energy.py`, usable at once with `--align ./energy.py:
             within = torch.cdist(source.features, source.features).mean()
             return 2 * between - within - torch.cdist(target.features, target.features).mean()
 
-Components never see the label of a target sample: the types below have no field for one.
+Components are not given the label of a target sample: the types below have no field for one.
 """
 
 import pluggy

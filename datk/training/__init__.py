@@ -1,1 +1,1 @@
-"""From batches to the selected weights. Target labels cannot get here."""
+"""From batches to the selected weights. Target labels are not given here."""

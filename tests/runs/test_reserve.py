@@ -1,5 +1,6 @@
 """Folders that nobody named: each run has its own, whoever else starts at the same time."""
 
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -71,3 +72,21 @@ def test_many_components_make_no_name_that_is_too_long():
         patch.setattr(type(chosen.pair), "label", "x" * 400)
         with new_folder(chosen, [0]) as folder:
             assert folder.is_dir()
+
+
+def test_processes_that_start_at_the_same_time_get_folders_of_their_own(monkeypatch):
+    monkeypatch.setattr(reserve, "datetime", Frozen)
+    chosen, children = experiment(), []
+    for _ in range(4):
+        child = os.fork()
+        if child == 0:
+            try:
+                with new_folder(chosen, [0]) as folder:
+                    (folder / str(os.getpid())).touch()
+            finally:
+                os._exit(0)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+    assert sorted(int(file.name) for file in Path("runs").glob("*/*")) == sorted(children)
+    assert len(list(Path("runs").iterdir())) == 4
