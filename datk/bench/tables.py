@@ -188,6 +188,7 @@ def _caption(done: Sequence[Outcome], marked: bool) -> str:
         f"epoch chosen by {each(map(_chosen_by, results))}",
         f"split {each(result.split for result in results)}",
         f"{sizes[0]} source and {sizes[1]} target test rows",
+        *_positive_class(results),
         f"{epochs} epoch{'' if epochs == '1' else 's'}",
         each(result.device for result in results),
         f"datk {each(result.datk for result in results)}",
@@ -202,6 +203,13 @@ def _caption(done: Sequence[Outcome], marked: bool) -> str:
     if marked:
         notes.append(f"{IMPOSSIBLE} contradicts other published numbers of its row.")
     return one_line(" ".join(["; ".join(parts) + ".", *notes]))
+
+
+def _positive_class(results: Sequence[RunResult]) -> list[str]:
+    """Which class precision, recall and F1 are of, where there are two; results of the first versions do not
+    say so."""
+    named = dict.fromkeys(result.positive for result in results if result.positive is not None)
+    return [f"positive class {' or '.join(named)}"] if named else []
 
 
 def _chosen_by(result: RunResult) -> str:

@@ -215,14 +215,16 @@ def component_class(plugin: Plugin) -> type[Any]:
     return cls
 
 
-@cache
-def options_of(cls: Any) -> type[BaseModel]:
+def options_of(cls: type[Any]) -> type[BaseModel]:
     """What a component's options are read as: its `Config`, and for a pair with what every pair has."""
     from datk.interfaces import DomainPair  # with torch, see above
 
     own: type[BaseModel] = cls.Config
-    if not issubclass(cls, DomainPair):
-        return own
+    return _of_pairs(own) if issubclass(cls, DomainPair) else own
+
+
+@cache
+def _of_pairs(own: type[BaseModel]) -> type[BaseModel]:
     added: dict[str, Any] = {
         name: (field.annotation, field)
         for name, field in PairOptions.model_fields.items()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datk.base.errors import ConfigError, DataError, did_you_mean
+from datk.base.errors import ConfigError, DataError
 from datk.data.cleaning import is_missing
 from datk.data.contract import DOMAINS, check_pair, checked_labels
 from datk.data.extremes import Extremes
@@ -94,8 +94,7 @@ def _positive_class(classes: Sequence[str], name: str | None) -> int | None:
             f"({listed}), over which metrics are means; leave it out"
         )
     if name not in classes:
-        near = did_you_mean(name, classes)
-        raise ConfigError(f"pair.positive={name}: there is no such class{near}; choose one of {listed}")
+        raise ConfigError(f"pair.positive={name}: there is no such class; choose one of {listed}")
     return list(classes).index(name)
 
 

@@ -1,6 +1,6 @@
 """One experiment with several seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -13,6 +13,7 @@ from datk.base.files import only_one, write_json
 from datk.base.version import __version__
 from datk.config.faults import machine_told
 from datk.config.resolve import Experiment
+from datk.runs.again import labels_changed
 from datk.runs.folder import RunFolder, difference_text, differences, recorded_experiment
 from datk.runs.recognize import is_empty, is_run, seeds_in
 from datk.runs.result import RunResult, read_result
@@ -83,7 +84,7 @@ def execute_seeds(
         return _summary(results, out)
     busy = RunError(f"another process writes into {out}; go on with --resume when it is done")
     with only_one(out, busy, wait=True):  # all that were complete by now are counted by one of us
-        others, notes = _others(results, out)
+        others, notes = _others(results, out, lambda done: labels_changed(done, experiment, pair))
         summary = _summary([*results, *others], out)
         write_json(out / "summary.json", summary.model_dump(mode="json"))
     for note in notes:
@@ -125,17 +126,27 @@ def _different(folder: Path, experiment: Experiment) -> str:
     return ""
 
 
-def _others(results: Sequence[RunResult], out: Path) -> tuple[list[RunResult], list[str]]:
-    """The complete runs of other seeds on the same data, and a note for each that is left out."""
+def _others(
+    results: Sequence[RunResult], out: Path, corrected: Callable[[RunResult], bool]
+) -> tuple[list[RunResult], list[str]]:
+    """The complete runs of other seeds on the same data, and a note for each that is left out.
+
+    corrected: whether the target labels that a run was scored by have changed since.
+    """
     found, notes = [], []
     for seed, folder in seeds_in(out).items():
         if seed in [result.seed for result in results] or not (folder / "result.json").is_file():
             continue
         result = read_result(folder)
-        if result.data_sha256 == results[0].data_sha256:
-            found.append(result)
-        else:
+        again = f"give its seed, too, and --resume, to score it again: --seed {seed}"
+        if result.data_sha256 != results[0].data_sha256:
             notes.append(f"{folder} is not in summary.json: its data are others")
+        elif result.positive not in (None, results[0].positive):
+            notes.append(f"{folder} is not in summary.json: its positive class is another; {again}")
+        elif corrected(result):
+            notes.append(f"{folder} is not in summary.json: the target's labels have changed since; {again}")
+        else:
+            found.append(result)
     return found, notes
 
 
@@ -150,18 +161,23 @@ def _summary(results: Sequence[RunResult], out: Path) -> Summary:
 def summarize(results: Sequence[RunResult]) -> Statistics:
     """Mean and sample standard deviation over runs: domain -> part -> metric -> {mean, std}.
 
-    A metric that is None in any run, or that an earlier version of datk did not write, has None for both; the
-    deviation of a single run is None.
+    A metric that is None in any run, or that one of them does not have, has None for both, as a mean over the
+    others would be one over other seeds; the deviation of a single run is None.
     """
+    names = dict.fromkeys(
+        (domain, part, name)
+        for result in results
+        for domain, parts in result.metrics.items()
+        for part, metrics in parts.items()
+        for name in metrics
+    )
     summary: Statistics = {}
-    for domain, parts in results[0].metrics.items():
-        for part, metrics in parts.items():
-            for name in metrics:
-                values = [result.metrics.get(domain, {}).get(part, {}).get(name) for result in results]
-                known = [float(value) for value in values if value is not None]
-                complete = len(known) == len(values)
-                summary.setdefault(domain, {}).setdefault(part, {})[name] = {
-                    "mean": fmean(known) if complete else None,
-                    "std": stdev(known) if complete and len(known) > 1 else None,
-                }
+    for domain, part, name in names:
+        values = [result.metrics.get(domain, {}).get(part, {}).get(name) for result in results]
+        known = [float(value) for value in values if value is not None]
+        complete = len(known) == len(values)
+        summary.setdefault(domain, {}).setdefault(part, {})[name] = {
+            "mean": fmean(known) if complete else None,
+            "std": stdev(known) if complete and len(known) > 1 else None,
+        }
     return summary

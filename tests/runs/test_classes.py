@@ -34,7 +34,7 @@ def test_the_positive_class_changes_what_is_counted_and_not_what_is_trained(tmp_
 @pytest.mark.parametrize(
     ("pair", "message"),
     [
-        ({"positive": "class 2"}, r"no such class; did you mean .*; choose one of 'class 0', 'class 1'$"),
+        ({"positive": "class 2"}, r"no such class; choose one of 'class 0', 'class 1'$"),
         ({"positive": "class 0", "classes": 3}, r"and there are 3 \('class 0', 'class 1', 'class 2'\)"),
         ({"positive": ""}, r"pair\.positive=: there is no such class"),
     ],

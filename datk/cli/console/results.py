@@ -17,6 +17,9 @@ from datk.runs.result import RunResult
 Found = dict[str, tuple[float | None, float | None]]
 """Value and deviation by metric."""
 
+MOST_CLASSES = 12
+"""Classes that are shown each on a line."""
+
 
 def show_result(result: RunResult) -> None:
     """Metrics on both domains, and where the run is."""
@@ -26,6 +29,7 @@ def show_result(result: RunResult) -> None:
         if "test" in parts
     }
     _metrics_table(f"{result.align_and_reg} on {result.pair}, seed {result.seed}", found, result.task)
+    _show_classes([result])
     console = output()
     console.print(
         f"epoch {result.selected_epoch} of {result.epochs}, chosen by {result.selected_by}; "
@@ -54,8 +58,32 @@ def show_seeds(results: Sequence[RunResult], summary: dict[str, Any]) -> None:
         found,
         first.task,
     )
+    _show_classes(results)
     for note in dict.fromkeys(note for result in results for note in result.notes):
         output().print(Text(f"note: {note}", style="yellow"))
+
+
+def _show_classes(results: Sequence[RunResult]) -> None:
+    """A row for each class with its rows in each part, if they are the same in all runs, else the names."""
+    first, counts = results[0], results[0].class_counts
+    if not first.classes:
+        return
+    parts = [(domain, part) for domain in ("source", "target") for part in counts.get(domain, {})]
+    alike = all(result.class_counts == counts for result in results)
+    positive = " (positive)"
+    if not alike or not parts or len(first.classes) > MOST_CLASSES:
+        shown = [name + positive * (name == first.positive) for name in first.classes[:MOST_CLASSES]]
+        more = f" and {len(first.classes) - MOST_CLASSES} more" if len(first.classes) > MOST_CLASSES else ""
+        output().print(Text(f"classes: {', '.join(shown)}{more}; result.json has the rows of each"))
+        return
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("rows of class", no_wrap=True)
+    for domain, part in parts:
+        table.add_column(f"{domain} {part}", justify="right", no_wrap=True)
+    for name in first.classes:
+        numbers = (str(counts[domain][part].get(name, 0)) for domain, part in parts)
+        table.add_row(name + positive * (name == first.positive), *numbers)
+    show_whole(table)
 
 
 def _metrics_table(title: str, found: dict[str, Found], task: str) -> None:
