@@ -1,8 +1,10 @@
 """From a configuration to a result, and several seeds."""
 
 import json
+import os
 from statistics import fmean, stdev
 
+import numpy as np
 import pytest
 
 import datk
@@ -59,6 +61,39 @@ def test_the_split_has_a_seed_of_its_own(tmp_path):
     run(folders[2], seed=0)
     splits = [(folder / "splits.npz").read_bytes() for folder in folders]
     assert splits[0] == splits[1] != splits[2]
+
+
+def test_seeds_share_their_rows_unless_each_is_to_have_its_own(tmp_path):
+    for seed in (0, 1):
+        run(tmp_path / f"shared-{seed}", seed=seed)
+        run(tmp_path / f"own-{seed}", seed=seed, data={"split_seed": "run"})
+    shared, own = (
+        [(tmp_path / f"{kind}-{seed}" / "splits.npz").read_bytes() for seed in (0, 1)]
+        for kind in ("shared", "own")
+    )
+    assert shared[0] == shared[1] == own[0] != own[1]
+
+
+def test_all_target_rows_are_trained_on_and_scored(tmp_path):
+    result = run(tmp_path / "all", data={"target_rows": "all"}, train={"select": "oracle"})
+    assert (result.split, result.uses_target_labels) == ("stratified+all-target-rows", True)
+    assert (
+        "all 50 target rows were trained on, without labels, and scored (data.target_rows=all)"
+        in result.notes
+    )
+    with np.load(tmp_path / "all" / "splits.npz", allow_pickle=False) as parts:
+        for part in ("train", "validation", "test"):
+            np.testing.assert_array_equal(parts[f"target_{part}"], np.arange(50))
+    assert run(tmp_path / "usual").split == "stratified"
+
+
+def test_the_number_of_threads_is_recorded(tmp_path):
+    import torch
+
+    result = run(tmp_path / "run")
+    (start,) = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert result.threads == start["threads"] == torch.get_num_threads()
+    assert start["OMP_NUM_THREADS"] == os.environ.get("OMP_NUM_THREADS")
 
 
 def test_random_numbers_drawn_elsewhere_do_not_matter(tmp_path):

@@ -109,12 +109,12 @@ def test_views_are_those_of_one_joint_pass(seen):
 def test_distances_are_computed_once_for_all_terms(monkeypatch):
     calls, original = [], distances.squared_distances
     monkeypatch.setattr(distances, "squared_distances", lambda x: calls.append(x) or original(x))
-    model = objective(["mmd", "coral"], hidden=[5, 40])
+    model = objective(["mmd", "sidda"], hidden=[5, 40])
     terms = losses(model)
     assert len(calls) == 1
-    alone = [losses(objective(name, hidden=[5, 40])) for name in ("mmd", "coral")]
+    alone = [losses(objective(name, hidden=[5, 40])) for name in ("mmd", "sidda")]
     assert terms["mmd"] == alone[0]["mmd"]
-    assert terms["coral"] == alone[1]["coral"]
+    assert terms["sidda"] == alone[1]["sidda"]
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.3, 1.0])
