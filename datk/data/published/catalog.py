@@ -1,10 +1,14 @@
 """Installed pairs and the published data they need."""
 
+import os
 import shutil
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from datk.base.errors import ConfigError, DataError, did_you_mean
+from datk.base.files import LOCK, only_one
 from datk.config import plugins
 from datk.data.published.records import Record
 
@@ -58,18 +62,46 @@ def write_mock(publication: str, folder: Path, scale: float, seed: int) -> list[
     if not served:
         known = {record.publication for record in records}
         raise ConfigError(f"no publication '{publication}' has a mock{did_you_mean(publication, known)}")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder} is not empty; give a new folder with --out")
     write = served[0].mock
     assert write is not None
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is not empty but a file; give a new folder with --out")
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write(folder, scale, seed)
-    except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)  # it was empty before
-        if isinstance(error, OSError):
-            raise DataError(
-                f"the mock cannot be written: {error}; see to it, or give another --out"
-            ) from error
+        with only_one(folder, DataError(f"another process makes a mock in {folder}; wait until it is done")):
+            _write_beside(lambda part: write(part, scale, seed), folder)
+    except OSError as error:
+        _remove_empty(new)
+        raise DataError(f"the mock cannot be written: {error}; see to it, or give another --out") from error
+    except BaseException:
+        _remove_empty(new)
         raise
     return [record.name for record in served]
+
+
+def _write_beside(write: Callable[[Path], None], folder: Path) -> None:
+    """Let files be written into a folder of their own in `folder`, and move them to their places in the end:
+    whatever happens, nothing that others put there is overwritten or removed."""
+    part = folder / ".mock.part"  # one that is left of a process that was killed is ours
+    if part.is_symlink() or any(entry.name not in (part.name, LOCK) for entry in folder.iterdir()):
+        raise DataError(f"{folder} is not empty; give a new folder with --out")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir()
+        write(part)
+        written = sorted(part.iterdir())
+        taken = [file.name for file in written if os.path.lexists(folder / file.name)]
+        if taken:
+            raise DataError(f"{folder} has got a file {taken[0]} meanwhile; give another folder with --out")
+        for file in written:
+            file.rename(folder / file.name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders in turn that nothing is in."""
+    for path in folders:
+        with suppress(OSError):
+            path.rmdir()

@@ -16,7 +16,7 @@ from datk.data.published.progress import Progress
 from datk.data.published.records import Record, RecordFile
 from datk.data.readers import StoredArray, open_array
 
-PIECE = 1 << 23
+PIECE = 1 << 22
 """Bytes of a dataset that are converted at a time; all that is in memory is a few times that."""
 
 CHUNK = 1 << 18

@@ -11,6 +11,7 @@ from datk.data.published.connection import (
     Patience,
     RangeRefusedError,
     TransientError,
+    Watch,
     answer,
     network,
     persist,
@@ -18,6 +19,20 @@ from datk.data.published.connection import (
 from datk.data.published.progress import Progress
 
 BLOCK = 1 << 18
+
+
+def new_part(path: Path) -> Path:
+    """Where a file is written before it is renamed to `path`. Nothing is there yet, so that no link leads to
+    a file of somebody else's."""
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    return part
+
+
+def begun_part(path: Path) -> Path:
+    """As `new_part`, with what an earlier download left there."""
+    part = path.with_name(path.name + ".part")
+    return new_part(path) if part.is_symlink() or not part.is_file() else part
 
 
 def download(file: ArchiveFile, path: Path, progress: Progress, patience: Patience) -> None:
@@ -33,7 +48,7 @@ def download(file: ArchiveFile, path: Path, progress: Progress, patience: Patien
         if fault(file, path, progress) is None:
             return
         path.unlink()
-    part = path.with_name(path.name + ".part")
+    part = begun_part(path)
     for last in (False, True):
         _Transfer(file, part, progress, patience).run()
         wrong = fault(file, part, progress)
@@ -98,24 +113,30 @@ class _Transfer:
         headers = {"Range": f"bytes={self.done}-"} if self.done else {}
         if self.done and self.etag:
             headers["If-Range"] = self.etag
-        try:
-            response = answer(self.url, headers, self.patience.timeout)
-        except RangeRefusedError:
-            self._start_again()
-            raise TransientError("the server has no such range; starting again") from None
+        with Watch(self.patience) as watch:
+            try:
+                response = answer(self.url, headers, self.patience.timeout, watch)
+            except RangeRefusedError:
+                self._start_again()
+                raise TransientError("the server has no such range; starting again") from None
+            self._take(response, watch)
+
+    def _take(self, response: http.client.HTTPResponse, watch: Watch) -> None:
+        """What a connection brings, behind what there is."""
         with response:
             self._check_start(response)
             etag = response.headers.get("ETag", "")
             self.etag = etag if etag.startswith('"') else None  # a weak one does not vouch for bytes
             with self.part.open("ab") as part:
                 while self.done < self.file.size:
-                    with network():
+                    with network(watch):
                         block = response.read1(min(BLOCK, self.file.size - self.done))
                     if not block:
                         raise TransientError(
                             f"the connection was cut at {self.done:,} of {self.file.size:,} bytes"
                         )
                     part.write(block)
+                    watch.came(len(block))
                     self._advance(len(block))
 
     def _check_start(self, response: http.client.HTTPResponse) -> None:

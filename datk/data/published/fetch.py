@@ -21,7 +21,7 @@ from datk.base.version import __version__
 from datk.data.published.archive import Entry, folder_entry, is_url, parse_entry
 from datk.data.published.connection import Patience, read_url
 from datk.data.published.convert import convert, open_arrays
-from datk.data.published.download import digest, download, fault
+from datk.data.published.download import digest, download, fault, new_part
 from datk.data.published.progress import Progress
 from datk.data.published.records import MissingDataError, Record, data_folder, open_record, size_text
 
@@ -102,15 +102,28 @@ def fetch(
                 entry = parse_entry(read_url(url, progress, patience), record, url)
                 _download(entry, folder, progress, patience)
                 result = _converted(record, entry, folder, folder, progress)
-            if origin is None or Path(origin) != folder.absolute():
-                _remove_downloads(entry, folder)
+            _remove_downloads(entry, folder, None if origin is None or is_url(origin) else Path(origin))
             return result, True
 
 
-def _remove_downloads(entry: Entry, folder: Path) -> None:
+def _remove_downloads(entry: Entry, folder: Path, origin: Path | None) -> None:
+    """Remove what was downloaded into the data folder, but nothing of the folder that the files were read
+    from: it may be the same one by another name, or hold links into it."""
+    if origin is not None and _same(origin, folder):
+        return
+    kept = [] if origin is None else [origin / file.name for file in entry.distinct]
     for file in entry.distinct:
         for path in (folder / file.name, folder / f"{file.name}.part"):
-            path.unlink(missing_ok=True)
+            if not any(_same(path, other) for other in kept):
+                path.unlink(missing_ok=True)
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two names lead to the same file or folder, which is there."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 def _check_origin(record: Record, there: Fetched, origin: str | None) -> None:
@@ -153,7 +166,7 @@ def _converted(record: Record, entry: Entry, files: Path, folder: Path, progress
     arrays = open_arrays(record, files)
     _see_to_room(folder, arrays.size)
     data, manifest = folder / "data.h5", folder / "manifest.json"
-    part = folder / "data.h5.part"
+    part = new_part(data)
     try:
         datasets = convert(arrays, part, not entry.mock, progress)
         progress.begin("checksum", part.stat().st_size)
@@ -164,7 +177,7 @@ def _converted(record: Record, entry: Entry, files: Path, folder: Path, progress
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
-    part = folder / "manifest.json.part"
+    part = new_part(manifest)
     part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     _put(part, manifest)
     return Fetched(data, content)

@@ -89,6 +89,8 @@ class Fault:
     """Bytes of this answer after which the connection is closed."""
     stall_at: int | None = None
     """Bytes of this answer after which nothing more comes."""
+    drip: str = ""
+    """What comes a byte at a time without end: "headers" or "body"."""
     shift: int = 0
     """Send a range that starts so many bytes later than was asked."""
     flip: bool = False
@@ -150,6 +152,9 @@ class Archive:
                 request.send_header(*header)
             request.end_headers()
             return
+        if fault.drip == "headers":
+            self.drip(request, b"HTTP/1.1 200 OK\r\nX: " + b"x" * 60_000)
+            return
         start = self.start(request, len(content)) + fault.shift
         body = content[start:]
         request.send_response(206 if start else 200)
@@ -158,7 +163,17 @@ class Archive:
         request.send_header("ETag", ETAG)
         request.send_header("Content-Length", str(len(body) + fault.longer))
         request.end_headers()
+        if fault.drip == "body":
+            self.drip(request, body)
+            return
         self.send(request, name, bytes([body[0] ^ 1]) + body[1:] if fault.flip else body, fault)
+
+    def drip(self, request, content):
+        for byte in content:
+            request.wfile.write(bytes([byte]))
+            request.wfile.flush()
+            if self.over.wait(0.02):
+                return
 
     def start(self, request, size):
         """Where an answer begins: at the start of a range that the server grants."""

@@ -119,7 +119,7 @@ def test_a_truncated_array(folder):
 
 def test_a_pickled_array(folder):
     np.save(folder / "sy.npy", np.array([{}] * ROWS), allow_pickle=True)
-    with pytest.raises(DataError, match=r"sy\.npy cannot be read .*Python objects"):
+    with pytest.raises(DataError, match=r"sy\.npy cannot be read.*Python objects"):
         open_arrays(record_as_it_is(folder), folder)
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import hashlib
 import io
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from datk.base.errors import DataError
 from datk.data.published.archive import ArchiveFile
-from datk.data.published.connection import Patience
+from datk.data.published.connection import Patience, read_url
 from datk.data.published.download import download
 from datk.data.published.progress import Progress
 from tests.data.published.record_server import Archive, Fault
@@ -295,3 +296,59 @@ def test_a_full_disk_keeps_what_was_brought(archive, file, progress, clock, monk
     assert clock == []
     download(file, WHOLE, progress, clock.patience())
     assert archive.requests[-1] == ("x.npy", f"bytes={HALF}-")
+
+
+# --- a server that is slow -----------------------------------------------------------------------------
+
+HURRIED = Patience(sleep=lambda _: None, timeout=5.0, window=0.3, least_rate=1000.0)
+
+
+@pytest.mark.parametrize("what", ["headers", "body"])
+def test_a_server_that_drips_is_given_up(archive, file, progress, what):
+    """A byte every 20 ms never makes a read time out."""
+    archive.faults["x.npy"] = Fault(times=99, drip=what)
+    started = time.monotonic()
+    said = failing(file, progress, HURRIED)
+    assert time.monotonic() - started < 5
+    assert "the server is too slow: less than 1 kB/s for 0.3 s, 2 tries in a row" in said
+    assert "the same command again" in said
+    assert "--from" in said
+
+
+def test_a_slow_start_does_not_cost_what_came(archive, file, progress):
+    """The second connection is as fast as ever and goes on behind what the first one brought."""
+    archive.faults["x.npy"] = Fault(times=1, drip="body")
+    download(file, WHOLE, progress, HURRIED)
+    assert WHOLE.read_bytes() == CONTENT
+    asked = archive.requests[1][1]
+    assert int(asked.removeprefix("bytes=").removesuffix("-")) > 5
+    assert [note for note in progress.notes if "too slow" in note]
+
+
+def test_a_slow_description_is_given_up(archive, progress):
+    archive.faults["record.json"] = Fault(times=99, drip="body")
+    with pytest.raises(DataError, match="the server is too slow"):
+        read_url(archive.url + "record.json", progress, HURRIED)
+
+
+def test_a_byte_for_each_connection_is_no_progress(archive, file, progress):
+    """Each try brings something, and all of them nothing much: they do not go on for ever."""
+    archive.faults["x.npy"] = Fault(times=999, cut_at=1)
+    patience = Patience(sleep=lambda _: time.sleep(0.01), timeout=5.0, least_rate=10_000.0)
+    said = failing(file, progress, patience)
+    assert "6 tries in a row" in said
+    assert len(archive.requests) < 20
+
+
+# --- links ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [PART, WHOLE])
+def test_a_link_is_not_followed(archive, file, progress, clock, tmp_path, name):
+    precious = tmp_path / "precious.txt"
+    precious.write_text("mine")
+    name.symlink_to(precious)
+    download(file, WHOLE, progress, clock.patience())
+    assert precious.read_text() == "mine"
+    assert WHOLE.read_bytes() == CONTENT
+    assert not WHOLE.is_symlink()

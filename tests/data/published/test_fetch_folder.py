@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from datk.base.errors import DataError
-from datk.data.published.fetch import fetch, state
+from datk.data.published.fetch import fetch, fetched, state
 from tests.data.published.record_server import AT_ONCE, FILES, ROWS, entry, failing, names, record_for, write
 
 
@@ -87,3 +87,46 @@ def test_content_that_cannot_be_used_leaves_nothing(published, content, home):
     write(published, content)
     assert "ty.npy has the label 0.5 in row 5" in failing(record_for(published, content), str(published))
     assert names(home) == set()
+
+
+# --- what is the user's --------------------------------------------------------------------------------
+
+
+def spelled(folder, how, tmp_path):
+    """The same folder by another name."""
+    if how == "..":
+        return folder / ".." / folder.name
+    link = tmp_path / "link"
+    if how == "link":
+        link.symlink_to(folder)
+        return link
+    if how == "link above":
+        link.symlink_to(folder.parent)
+        return link / folder.name
+    link.mkdir()
+    for path in folder.iterdir():
+        (link / path.name).symlink_to(path)
+    return link
+
+
+@pytest.mark.parametrize("how", ["..", "link", "link above", "links to files"])
+def test_downloads_that_lie_in_the_data_folder_stay_however_it_is_spelled(
+    record, published, home, tmp_path, how
+):
+    home.parent.mkdir()
+    published.rename(home)
+    before = {path.name: path.read_bytes() for path in home.iterdir()}
+    fetch(record, str(spelled(home, how, tmp_path)))
+    assert {name: (home / name).read_bytes() for name in before} == before
+    assert fetched(record).intact
+
+
+@pytest.mark.parametrize("name", ["data.h5.part", "manifest.json.part", "data.h5", "manifest.json"])
+def test_links_in_the_data_folder_are_not_followed(record, published, home, tmp_path, name):
+    precious = tmp_path / "precious.txt"
+    precious.write_text("mine")
+    home.mkdir(parents=True)
+    (home / name).symlink_to(precious)
+    fetch(record, str(published), force=True)
+    assert precious.read_text() == "mine"
+    assert fetched(record).intact
