@@ -7,6 +7,8 @@ import math
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -29,24 +31,24 @@ def copied_rows(banded: BandedRows) -> tuple[PlacedRows, str]:
     folder = _folder_for(size)
     file = tempfile.TemporaryFile(dir=folder, prefix="datk-rows-")  # noqa: SIM115  # the rows keep it open
     try:
-        # Asked for before it is written: a disk that is full ends a write into a map by a signal.
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
-        else:
-            file.truncate(size)
+        with _writing(folder):
+            # Asked for before it is written: a disk that is full ends a write into a map by a signal.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
         if banded.fits:
             for band in banded.bands():
-                file.write(np.ascontiguousarray(band).data)
-            file.flush()
+                with _writing(folder):
+                    file.write(np.ascontiguousarray(band).data)
+            with _writing(folder):
+                file.flush()
         else:
             whole = np.memmap(file, banded.dtype, "r+", shape=banded.shape)
             for where, block in banded.blocks():
                 whole[where] = block
             whole.flush()
             del whole
-    except OSError as error:
-        file.close()
-        raise NoRoomError(f"a copy in {folder} failed ({' '.join(str(error).split())})") from None
     except BaseException:
         file.close()
         raise
@@ -54,6 +56,15 @@ def copied_rows(banded: BandedRows) -> tuple[PlacedRows, str]:
         file.fileno(), banded.shape, banded.dtype, np.array([0]), max(1, banded.shape[0]), keep=file
     )
     return rows, str(folder)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Tell failures to write from those to read."""
+    try:
+        yield
+    except OSError as error:
+        raise NoRoomError(f"a copy in {folder} failed ({' '.join(str(error).split())})") from None
 
 
 def _folder_for(size: int) -> Path:

@@ -159,13 +159,21 @@ def _check_links(file: h5py.File, path: Path, key: str, name: str) -> None:
                     f"{name} cannot be read: {at!r} is a link into {link.filename}, and there is no such "
                     f"file; put it back, in {path.parent} if its path is relative"
                 )
-            if at not in file:
+            if not _leads_somewhere(file, at):
                 raise DataError(
                     f"{name} cannot be read: {at!r} is a link to {link.path!r} in {link.filename}, which has "
                     "nothing of that name, or is no HDF5 file"
                 )
-        elif isinstance(link, h5py.SoftLink) and at not in file:
+        elif isinstance(link, h5py.SoftLink) and not _leads_somewhere(file, at):
             raise DataError(f"{name} cannot be read: {at!r} is a link to {link.path!r}, which is not there")
+
+
+def _leads_somewhere(file: h5py.File, at: str) -> bool:
+    try:
+        file[at]
+    except (KeyError, OSError):
+        return False
+    return True
 
 
 def _of_group(group: h5py.Group, name: str) -> npt.NDArray[Any]:
@@ -188,7 +196,7 @@ def _of_group(group: h5py.Group, name: str) -> npt.NDArray[Any]:
         raise DataError(f"{name} is a sparse matrix; save it dense, full(x)")
     if "pandas_type" in group.attrs:
         raise DataError(f"{name} is a table of pandas; save its columns, for instance with numpy.savez")
-    inside = ", ".join(sorted(group)[:10])
+    inside = ", ".join([at for at in sorted(group) if not at.startswith("__")][:10])
     raise DataError(
         f"{name} is a group, not a dataset; give the path of a dataset in it"
         + (f": {inside}" if inside else "")

@@ -25,7 +25,7 @@ class _Mark:
     """Where a list or tuple begins."""
 
 
-MISSING = {"pandas._libs.missing NA", "pandas._libs.tslibs.nattype _nat_unpickle"}
+MISSING = {"pandas NA", "pandas._libs.missing NA", "pandas._libs.tslibs.nattype _nat_unpickle"}
 ARRAY = {f"numpy.{core}.multiarray _reconstruct" for core in ("core", "_core")}
 SCALAR = {f"numpy.{core}.multiarray scalar" for core in ("core", "_core")}
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": (), "MARK": _Mark}
@@ -44,27 +44,26 @@ def read_objects(file: IO[bytes], name: str) -> npt.NDArray[np.object_]:
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
-        shape, fortran, dtype = header(file)
-        if dtype.kind != "O":
+        if header(file)[2].kind != "O":
             raise _RefusedError("a record")
-        values = _values(file)
+        shape, values = _state(file)
+        flat = np.empty(len(values), object)
+        flat[:] = [None if isinstance(value, _Name) else value for value in values]
+        return flat.reshape(shape)
     except (ValueError, IndexError, TypeError, AttributeError, KeyError) as error:
         reason = f"; what it holds is {error.args[0]}" if isinstance(error, _RefusedError) else ""
         raise DataError(
             f"{name} cannot be read: it holds Python objects other than strings and numbers, which are never "
             f"unpickled{reason}; save strings or numbers, for instance array.astype(str)"
         ) from None
-    flat = np.empty(len(values), object)
-    flat[:] = [None if isinstance(value, _Name) else value for value in values]
-    return flat.reshape(shape, order="F" if fortran else "C")
 
 
 class _RefusedError(ValueError):
     """An instruction that does more than to make a list of strings and numbers."""
 
 
-def _values(file: IO[bytes]) -> list[Any]:
-    """The list that the pickle of an array hands to it."""
+def _state(file: IO[bytes]) -> tuple[tuple[int, ...], list[Any]]:
+    """What the pickle of an array hands to it: its shape, and its values in C's order."""
     stack: list[Any] = []
     memo: dict[int, Any] = {}
     for operation, argument, _ in pickletools.genops(file):
@@ -101,7 +100,8 @@ def _values(file: IO[bytes]) -> list[Any]:
             if not isinstance(stack[-1], _Name):
                 raise _RefusedError("an object")
             if stack[-1].name in ARRAY:
-                return _checked(state[-1])
+                _, shape, _, _, values = state
+                return shape, _checked(values)
         elif any(kind in code for kind in VALUES):
             stack.append(argument)
         else:

@@ -46,9 +46,10 @@ def check_sources(dataset: h5py.Dataset, name: str, depth: int = 0) -> None:
                 f"{name} keeps its values in {file}, and there is no such file; put it back, in the current "
                 "directory if its path is relative"
             )
-        end = offset + (size if size < h5py.h5s.UNLIMITED else 0)
+        needed = size if size < h5py.h5s.UNLIMITED else 0
         if len(dataset.external) == 1:
-            end = min(end, offset + dataset.size * dataset.dtype.itemsize)
+            needed = dataset.size * dataset.dtype.itemsize
+        end = offset + needed
         if found.stat().st_size < end:
             raise DataError(f"{name} keeps its values in {file}, which is too short; see that it is whole")
     if not dataset.is_virtual or depth == DEEPEST:
@@ -116,11 +117,14 @@ def _check_source(file: h5py.File, source: h5py._hl.vds.VDSmap, name: str, depth
     if not isinstance(dataset, h5py.Dataset):
         raise DataError(f"{where}, which has no such dataset; put the right file in its place")
     space = source.src_space
-    if space.get_select_type() not in (h5py.h5s.SEL_ALL, h5py.h5s.SEL_NONE):
-        _, last = space.get_select_bounds()
-        fits = len(last) == dataset.ndim and all(k < n for k, n in zip(last, dataset.shape, strict=True))
-        if not fits and h5py.h5s.UNLIMITED not in space.get_simple_extent_dims(maxdims=True):
-            raise DataError(f"{where}, whose shape {dataset.shape} is too small; see that it is whole")
+    if space.get_select_type() == h5py.h5s.SEL_HYPERSLABS:
+        extent = tuple(last + 1 for last in space.get_select_bounds()[1])
+        small = len(extent) != dataset.ndim or any(k > n for k, n in zip(extent, dataset.shape, strict=True))
+        small &= h5py.h5s.UNLIMITED not in space.get_simple_extent_dims(True)
+    else:  # the whole source
+        small = dataset.size < source.vspace.get_select_npoints()
+    if small:
+        raise DataError(f"{where}, whose shape {dataset.shape} is too small; see that it is whole")
     check_sources(dataset, name, depth + 1)
 
 
