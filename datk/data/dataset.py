@@ -321,6 +321,8 @@ def prepare(
         raise ConfigError(f"train.augment={augment} needs images; the samples are feature vectors")
     if config.train.balance is not None and not task.predicts_classes:
         raise ConfigError("train.balance needs classes; leave it out where numbers are predicted")
+    if config.train.class_weights != "none" and not task.predicts_classes:
+        raise ConfigError("train.class_weights needs classes; leave it out where numbers are predicted")
     split_seed = config.seed if config.data.split_seed == "run" else config.data.split_seed
     splits = split_pair(
         pair.source,
