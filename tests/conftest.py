@@ -12,9 +12,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from datk.cli.main import main
 from tests.served import served
+
+# How long an example takes says more of the machine and of what else runs on it than of the code.
+settings.register_profile("datk", settings(), deadline=None)
+settings.load_profile("datk")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -221,7 +221,7 @@ configs = table(
         ),
     }
 )
-quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def resolves_or_says_why(**arguments):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from datk.base.errors import ConfigError, DataError
@@ -99,7 +99,6 @@ def test_small_classes_do_not_shift_the_shares_of_all_rows():
 # --- objects -------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 40), st.integers(0, 2)), min_size=30, max_size=80),
     st.integers(0, 2**40),

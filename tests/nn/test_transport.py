@@ -61,7 +61,7 @@ def test_moved_clouds_are_half_their_squared_distance_apart():
         assert found == pytest.approx(distance**2 / 2, rel=0.02)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(m=st.integers(2, 7), n=st.integers(2, 7), seed=st.integers(0, 99), blur=st.floats(0.2, 3))
 def test_it_is_not_negative_and_symmetric(m, n, seed, blur):
     x, y = cloud(m, 3, seed), cloud(n, 3, seed + 100, shift=0.2)

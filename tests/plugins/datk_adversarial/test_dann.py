@@ -36,7 +36,7 @@ def term(model):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(source=LOGITS, target=LOGITS)
 def test_the_loss_is_the_formula(dtype, source, target):
     value = domain_loss(

@@ -45,7 +45,7 @@ def draw(rows, dim, seed, dtype=torch.float32, shift=0.0):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("estimator", ["biased", "unbiased"])
 @pytest.mark.parametrize("bandwidth", ["fixed", "median"])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(m=st.integers(2, 7), n=st.integers(2, 7), dim=st.integers(4, 30), seed=st.integers(0, 999))
 def test_mmd_is_the_formula(dtype, estimator, bandwidth, m, n, dim, seed):
     source, target = draw(m, dim, seed, dtype), draw(n, dim, seed + 1000, dtype, shift=0.5)

@@ -30,7 +30,7 @@ def naive_entropy(logits, smallest=0.0):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(logits=LOGITS)
 def test_entropy_is_the_formula(dtype, logits):
     value = entropy(torch.tensor(logits, dtype=dtype))
@@ -39,7 +39,7 @@ def test_entropy_is_the_formula(dtype, logits):
     assert value.item() == pytest.approx(naive_entropy(logits), abs=1e-5 if dtype == torch.float32 else 1e-10)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(logits=LOGITS)
 def test_dropping_tiny_probabilities_would_hardly_matter(logits):
     difference = entropy(torch.tensor(logits).double()).item() - naive_entropy(logits, smallest=1e-6)

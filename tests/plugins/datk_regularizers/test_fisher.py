@@ -38,7 +38,7 @@ def draw(batch, dim, classes, seed, dtype=torch.float32):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(**SIZES)
 def test_both_forms_are_the_formulas(dtype, batch, dim, classes, seed):
     features, labels, centres = draw(batch, dim, classes, seed, dtype)
