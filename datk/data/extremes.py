@@ -89,16 +89,32 @@ def _keep(known: Constants, known_rows: npt.NDArray[np.int64], values: npt.NDArr
         equal = rest == found[rank]
         rows[rank] = np.where(np.isfinite(found[rank]), equal.sum(axis=0), 0)
         rest[equal] = np.inf
-    both = np.concatenate([known[:, todo], found])
-    count = np.concatenate([known_rows[:, todo], rows])
+    known[:, todo], known_rows[:, todo] = _merged(known[:, todo], known_rows[:, todo], found, rows)
+
+
+def _merged(
+    values: Constants, rows: npt.NDArray[np.int64], others: Constants, other_rows: npt.NDArray[np.int64]
+) -> tuple[Constants, npt.NDArray[np.int64]]:
+    """The smallest of two sets of values [KEPT, C], each in increasing order, and the rows with them."""
+    both, count = np.concatenate([values, others]), np.concatenate([rows, other_rows])
     order = np.argsort(both, axis=0, kind="stable")
     both, count = np.take_along_axis(both, order, axis=0), np.take_along_axis(count, order, axis=0)
     same = (both[1:] == both[:-1]) & np.isfinite(both[1:])  # each side has a value once
     count[:-1] += np.where(same, count[1:], 0)
     both[1:][same] = np.inf
     order = np.argsort(both, axis=0, kind="stable")[:KEPT]
-    known[:, todo] = np.take_along_axis(both, order, axis=0)
-    known_rows[:, todo] = np.where(np.isfinite(known[:, todo]), np.take_along_axis(count, order, axis=0), 0)
+    both, count = np.take_along_axis(both, order, axis=0), np.take_along_axis(count, order, axis=0)
+    return both, np.where(np.isfinite(both), count, 0)
+
+
+def joined(parts: Sequence[Extremes]) -> Extremes:
+    """Those of several arrays of one type together."""
+    whole = Extremes(parts[0].low.shape[1], parts[0].dtype)
+    for part in parts:
+        whole.rows += part.rows
+        whole.low, whole.low_rows = _merged(whole.low, whole.low_rows, part.low, part.low_rows)
+        whole.high, whole.high_rows = _merged(whole.high, whole.high_rows, part.high, part.high_rows)
+    return whole
 
 
 # --- what is told of them ------------------------------------------------------------------------------
@@ -240,28 +256,43 @@ def shown(value: float, dtype: np.dtype[Any]) -> str:
     return text.removesuffix(".0") if "e" not in text else text
 
 
-def lost_digits(domain: str, found: Extremes, mean: Constants, std: Constants) -> list[str]:
-    """What is to be said of channels whose type holds few digits of them, of floating-point types."""
+def coarse_channels(found: Extremes, mean: Constants, std: Constants) -> npt.NDArray[np.bool_]:
+    """Where [C] values of a floating-point type differ by a few of its roundings at most."""
     if found.dtype.kind != "f":
-        return []
-    limits = np.finfo(found.dtype)
+        return np.zeros(len(mean), dtype=bool)
+    step = np.abs(mean) * float(np.finfo(found.dtype).eps)
+    coarse: npt.NDArray[np.bool_] = np.where(_varied(found), std < 8 * step, step > 0.01)
+    return coarse & ~tiny_channels(found)
+
+
+def tiny_channels(found: Extremes) -> npt.NDArray[np.bool_]:
+    """Where [C] values are so small that their floating-point type holds few digits of them."""
+    if found.dtype.kind != "f":
+        return np.zeros(found.low.shape[1], dtype=bool)
+    return _varied(found) & (_size(found) < float(np.finfo(found.dtype).smallest_normal))
+
+
+def _size(found: Extremes) -> Constants:
     size = np.maximum(np.abs(found.low[0]), np.abs(found.high[0]))
-    size = np.where(np.isfinite(size), size, 0.0)
-    step = np.abs(mean) * float(limits.eps)
-    varied = (found.low[0] != -found.high[0]) & (size > 0)
-    tiny = varied & (size < float(limits.smallest_normal))
-    coarse = np.where(varied, std < 8 * step, step > 0.01) & ~tiny
+    return np.where(np.isfinite(size), size, 0.0)
+
+
+def _varied(found: Extremes) -> npt.NDArray[np.bool_]:
+    varied: npt.NDArray[np.bool_] = (found.low[0] != -found.high[0]) & (_size(found) > 0)
+    return varied
+
+
+def lost_digits(domain: str, found: Extremes, mean: Constants, std: Constants) -> list[str]:
+    """What is to be said of channels whose floating-point type holds few digits of them."""
     notes = []
-    if coarse.any():
-        channels = np.flatnonzero(coarse)
+    if (channels := np.flatnonzero(coarse_channels(found, mean, std))).size:
         middle = number_text(float(mean[channels[0]]), any_size=True)
         notes.append(
             f"{domain}: {channels_text(channels.tolist())}: values about {middle} differ by a few roundings "
             f"of {found.dtype} at most, so that most of what they told was lost when they were written; "
             "store float64, or subtract the offset before"
         )
-    if tiny.any():
-        channels = np.flatnonzero(tiny)
+    if (channels := np.flatnonzero(tiny_channels(found))).size:
         notes.append(
             f"{domain}: {channels_text(channels.tolist())}: values are so small that {found.dtype} holds few "
             "of their digits; store them in another unit"

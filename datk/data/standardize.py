@@ -148,15 +148,12 @@ class Standardize(nn.Module):
         parts = self._parts(rows, numbers)
         fitted = [self._moments(x, part, number) for number, part in enumerate(parts)]
         mean, std, rest = (np.stack(each).reshape(self.mean.shape) for each in zip(*fitted, strict=True))
-        varied = std > 0
-        std = np.where(varied, std, 1.0)
-        safe = (np.abs(mean) / OFFSET <= std) & (std >= 1 / ORDINARY) & (std <= ORDINARY)
-        precise = x.dtype not in (np.bool_, np.uint8, np.float16) and not (
-            x.dtype == np.float32 and np.where(varied, safe, np.abs(mean) <= ORDINARY).all()
-        )
-        kind = torch.float64 if precise or self.cleaning else torch.float32
+        safe = x.dtype in (np.bool_, np.uint8, np.float16)
+        safe = safe or (x.dtype == np.float32 and fits_float32(mean, std))
+        std = np.where(std > 0, std, 1.0)
+        kind = torch.float32 if safe and not self.cleaning else torch.float64
         self.mean, self.std = torch.from_numpy(mean).to(kind), torch.from_numpy(std).to(kind)
-        self.rest = torch.from_numpy(rest) if (np.abs(rest) > 1e-4 * std).any() else None
+        self.rest = torch.from_numpy(rest) if (np.abs(rest) > 1e-6 * std).any() else None
 
     def fit_cleaning(
         self, x: Array, rows: npt.NDArray[np.int64], numbers: npt.NDArray[np.int64] | None = None
@@ -255,6 +252,13 @@ class Standardize(nn.Module):
                 self._buffers[name] = torch.empty(shape, dtype=value.dtype)
         super()._load_from_state_dict(state_dict, prefix, *rest)
         self.place(self.device)
+
+
+def fits_float32(mean: Constants, std: Constants) -> bool:
+    """Whether float32 arithmetic keeps what float32 holds of values with these means and deviations, 0 of
+    channels without spread."""
+    ordinary = (np.abs(mean) / OFFSET <= std) & (std >= 1 / ORDINARY) & (std <= ORDINARY)
+    return bool(np.where(std > 0, ordinary, np.abs(mean) <= ORDINARY).all())
 
 
 def difference(x: npt.NDArray[Any], mean: Constants) -> Constants:

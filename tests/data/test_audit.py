@@ -55,12 +55,14 @@ def sound(seed=0, rows=160, **changes):
     return pair
 
 
-def report_on(pair, seed=0):
-    return audit(pair, Classification(Classification.Config()), RunConfig(seed=seed))
+def report_on(pair, seed=0, **data):
+    """By a split that looks at no label, so that a test may change labels of rows of a part."""
+    config = RunConfig(seed=seed, split="grouped", data={"split_seed": seed, **data})
+    return audit(pair, Classification(Classification.Config()), config)
 
 
-def findings(pair, seed=0):
-    return report_on(pair, seed).findings
+def findings(pair, seed=0, **data):
+    return report_on(pair, seed, **data).findings
 
 
 def only(found, check, domain):
@@ -75,7 +77,7 @@ def alarming(found):
 def split_rows(pair, seed=0):
     from datk.data.splits import split_pair
 
-    return split_pair(pair.source, pair.target, pair.shared_groups, (0.7, 0.1, 0.2), seed)
+    return split_pair(pair.source, pair.target, pair.shared_groups, (0.7, 0.1, 0.2), seed, "grouped")
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -248,6 +250,108 @@ def test_values_that_are_not_finite():
     assert alarming(found) == {("finite values", "source"): "high", ("finite values", "target"): "high"}
     assert only(found, "finite values", "source").rows == (3, 9)
     assert "2 rows" in only(found, "finite values", "source").message
+
+
+@pytest.mark.parametrize(
+    ("domains", "value", "shape"),
+    [
+        (("source",), np.nan, "images"),
+        (("target",), np.inf, "images"),
+        (("source", "target"), np.nan, "images"),
+        (("source",), np.inf, "vectors"),
+    ],
+)
+def test_every_row_has_a_value_that_is_not_finite(domains, value, shape):
+    pair = sound()
+    if shape == "vectors":
+        rng = np.random.default_rng(0)
+        pair.source, pair.target = Samples(rng.normal(size=(160, 6))), Samples(rng.normal(size=(160, 6)))
+    for domain in domains:
+        getattr(pair, domain).x[(slice(None), *[0] * (getattr(pair, domain).x.ndim - 1))] = value
+    found = findings(pair)
+    assert alarming(found) == {("finite values", domain): "high" for domain in domains}
+    assert "--set data.missing=nan,inf,-inf" in only(found, "finite values", domains[0]).message
+    assert "no row of the" in only(found, "domain shift", "both").message
+    assert alarming(findings(pair, missing=["nan", "inf"])) == {}
+
+
+# --- what would look like something else ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "rows"),
+    [
+        (-32768, np.int16, range(0, 60, 2)),
+        (-32768, np.float32, range(160)),
+        (1e30, np.float32, range(0, 60, 2)),
+        (1e30, np.float32, [3]),
+        (-999, np.float64, [5, 9]),
+        (65535, np.uint16, range(20)),
+    ],
+)
+def test_a_marker_of_missing_data_is_told_as_such_and_not_as_duplicates(value, dtype, rows):
+    pair = sound()
+    for domain in ("source", "target"):
+        scaled = np.rint(100 * getattr(pair, domain).x + 1000)
+        setattr(pair, domain, Samples(scaled.astype(dtype)))
+    pair.source.x[list(rows), 0, 0, 0] = value
+    found = findings(pair)
+    severity = "medium" if len(rows) == 1 else "high"
+    assert alarming(found) == {("odd values", "source"): severity}
+    finding = only(found, "odd values", "source")
+    assert finding.rows == tuple(rows)
+    shown = {1e30: "1e+30"}.get(value, str(value))
+    assert f"the value {shown} looks like a marker of missing data (in channel 0, " in finding.message
+    assert f"{len(rows)} of 160 rows" in finding.message
+    assert f"--set data.missing={shown} fills it" in finding.message
+    assert alarming(findings(pair, missing=[value])) == {}
+
+
+def test_extremes_are_told_and_cut():
+    pair = sound()
+    pair.target.x[4, 1, 3:5, 3] = 80, 300
+    found = findings(pair)
+    assert alarming(found) == {("odd values", "target"): "medium"}
+    message = only(found, "odd values", "target").message
+    assert "deviations (300 in channel 1, 1 of 160 rows)" in message
+    assert "--set data.clip=[0.1,99.9]" in message
+    assert alarming(findings(pair, clip=[0.1, 99.9])) == {}
+
+
+@pytest.mark.parametrize(
+    ("offset", "unit", "dtype", "shape"),
+    [
+        (2459000.5, 0.05, np.float64, (160, 1)),
+        (0.0, 1e-46, np.float64, (160, 3)),
+        (0.0, 1e300, np.float64, (160, 1)),
+        (2e9, 1e7, np.int32, (160, 3)),
+        (1.7e18, 1e9, np.int64, (160, 1)),
+    ],
+)
+def test_offsets_and_units_make_no_duplicates(offset, unit, dtype, shape):
+    rng = np.random.default_rng(0)
+    source, target = (dtype(offset) + (unit * rng.normal(size=shape)).astype(dtype) for _ in range(2))
+    pair = sound(source=Samples(source), target=Samples(target))
+    found = findings(pair)
+    assert alarming(found) == {}
+    assert only(found, "duplicates", "source").severity == "ok"
+    pair.source.x[9], pair.target.x[5] = pair.source.x[8], pair.source.x[7]
+    found = findings(pair)
+    assert "1 pair (1 exact, 0 near): 8=9" in only(found, "duplicates", "source").message
+    assert "source=target: 7=5" in only(found, "duplicates", "both").message
+
+
+def test_digits_that_were_lost_before_are_told():
+    rng = np.random.default_rng(0)
+    source, target = (2459000.5 + 0.05 * rng.normal(size=(160, 2)) for _ in range(2))
+    pair = sound(source=Samples(source.astype(np.float32)), target=Samples(target))
+    found = findings(pair)
+    finding = only(found, "precision", "source")
+    assert finding.severity == "medium"
+    assert "channels 0, 1: values about 2.459e+06 differ by a few roundings of float32" in finding.message
+    assert only(found, "precision", "target").severity == "ok"
+    assert only(found, "duplicates", "source").severity == "low"
+    assert "rounded so coarsely" in only(found, "duplicates", "source").message
 
 
 def test_empty_constant_and_saturated_images():

@@ -6,11 +6,13 @@ Target labels are not looked at: the distribution of labels and shortcuts to the
 from typing import Any
 
 from datk.config.models import RunConfig
-from datk.data.audit.copies import check_copies, check_groups
+from datk.data.audit.copies import check_copies, check_groups, rounded
 from datk.data.audit.findings import Finding, Report
 from datk.data.audit.numbers import check_distribution, check_number_order, check_number_shortcuts
+from datk.data.audit.prepared import NOT_FINITE, prepared
 from datk.data.audit.shortcuts import check_domains, check_order, check_shortcuts
 from datk.data.audit.values import check_balance, check_images, check_units, survey
+from datk.data.cleaning import Cleaning
 from datk.data.inspection import inspect_pair
 from datk.interfaces import DomainPair, Task
 
@@ -28,15 +30,21 @@ def audit(pair: DomainPair, task: Task, config: RunConfig) -> Report:
         DataError: the pair cannot be used at all (see `datk.data.inspection`), other than for values that are
             not finite, which are a finding.
     """
-    inspect_pair(pair, task, finite=False)
     data, seed = config.data, config.seed
+    cleaning = Cleaning.of(data)
+    inspected = inspect_pair(pair, task, finite=False, missing=(*cleaning.missing, *NOT_FINITE))
+    ready = prepared(pair, inspected, cleaning)
+    types = str(pair.source.x.dtype), str(pair.target.x.dtype)
+    pair = ready.pair
     surveys = {"source": survey(pair.source.x), "target": survey(pair.target.x)}
     split_seed = seed if data.split_seed == "run" else data.split_seed
     splits, findings = check_groups(pair, data, split_seed, config.split, task.predicts_classes)
     copies, groups = check_copies(pair, splits, task.predicts_classes)
-    findings += copies
+    findings += [rounded(finding, ready.coarse) for finding in copies]
     findings += check_images(surveys)
-    findings += check_units(pair, surveys)
+    findings += ready.findings
+    if not ready.coarse:
+        findings += check_units(types, {d: ready.spreads.get(d, (s.mean, s.std)) for d, s in surveys.items()})
     if task.predicts_classes:
         findings += check_balance(pair)
         findings += check_order(pair)

@@ -1,5 +1,7 @@
 """Copies of a picture and objects that come to lie on both sides of a split."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -33,20 +35,22 @@ def check_groups(
         )
     except DataError as error:
         return None, [Finding("split", "both", "high", str(error))]
+    told = [Finding("split", "both", "medium", note) for note in splits.notes]
     ungrouped = [name for name in ("source", "target") if getattr(pair, name).groups is None]
     if ungrouped:
         message = (
             f"{splits.rule}; the {' and the '.join(ungrouped)} without groups: several rows that show one "
             "object may be parted" + "".join(option(pair, f"{name}_group", "; give {}") for name in ungrouped)
         )
-        return splits, [Finding("split", "both", "ok", message)]
+        return splits, [Finding("split", "both", "ok", message), *told]
     if not pair.shared_groups:
         message = (
             f"{splits.rule}, each domain by itself: objects that both show may be in the source's training "
             "and in the target's test" + option(pair, "shared_groups", "; set {}=true")
         )
-        return splits, [Finding("split", "both", "low", message)]
-    return splits, [Finding("split", "both", "ok", f"{splits.rule}, with objects common to both domains")]
+        return splits, [Finding("split", "both", "low", message), *told]
+    common = f"{splits.rule}, with objects common to both domains"
+    return splits, [Finding("split", "both", "ok", common), *told]
 
 
 def check_copies(
@@ -63,6 +67,17 @@ def check_copies(
         _across(pair, in_source, in_target, across, splits),
     ]
     return findings, _joined(pair.source, in_source)
+
+
+def rounded(finding: Finding, coarse: frozenset[str]) -> Finding:
+    """Of duplicates in a domain whose values are few roundings of their type: that they may be none.
+
+    coarse: names of such domains.
+    """
+    if not finding.rows or not coarse or finding.domain not in (*coarse, "both"):
+        return finding
+    why = "but values were rounded so coarsely that different rows may be alike, see precision"
+    return replace(finding, severity="low", message=f"{finding.message}; {why}")
 
 
 def label_units(pair: DomainPair, classes: bool) -> npt.NDArray[np.float64]:

@@ -56,7 +56,7 @@ def trivial_views(pair: DomainPair, found: Survey, rows: RowNumbers) -> dict[str
     """What should say little of the source's labels, [n, features] each: of images corners and border, and of
     all rows the statistics of their values."""
     views = {"brightness": found.statistics[rows]}
-    if len(pair.source.x.shape) == 4:
+    if len(pair.source.x.shape) == 4 and len(rows):
         views = _edges(pair.source.x, rows) | views
     return views
 
@@ -109,6 +109,8 @@ def check_domains(surveys: Mapping[str, Survey], seed: int) -> list[Finding]:
     tables = []
     for domain, found in surveys.items():
         table = found.statistics[sampled(found.finite, seed, domain)]
+        if not len(table):
+            return [Finding("domain shift", "both", "ok", f"no row of the {domain} can be used to tell")]
         tables.append((table - table.mean(axis=0)) / np.maximum(table.std(axis=0), 1e-12))
     domains = np.repeat([0, 1], [len(table) for table in tables])
     score = _score(np.concatenate(tables), domains, np.arange(len(domains)), seed)

@@ -46,6 +46,7 @@ def survey(x: Array) -> Survey:
     empty, saturated = np.zeros(rows, dtype=bool), np.zeros(rows, dtype=bool)
     statistics = np.zeros((rows, 10 * channels), dtype=np.float32)
     total, squares, count = np.zeros(channels), np.zeros(channels), 0
+    several = math.prod(x.shape[1:]) > 1  # a single value is no constant row
     for start, chunk in chunks(x):
         part = slice(start, start + len(chunk))
         with np.errstate(over="ignore"):
@@ -55,7 +56,7 @@ def survey(x: Array) -> Survey:
         low, high = values.min(axis=2), values.max(axis=2)
         zeros = (values == 0).mean(axis=2)
         finite[part] = good
-        constant[part] = good & (low.min(axis=1) == high.max(axis=1))
+        constant[part] = good & several & (low.min(axis=1) == high.max(axis=1))
         empty[part] = good & (zeros.min(axis=1) == 1)
         if len(x.shape) == 4:
             at_top = (values == high[..., None]).sum(axis=2)
@@ -90,7 +91,8 @@ def check_images(surveys: Mapping[str, Survey]) -> list[Finding]:
                     domain,
                     "high",
                     f"{counted(len(bad), 'row')} with NaN, infinite or too large values: {some(bad)}; "
-                    "drop or repair them (they are left out of the other checks)",
+                    "drop or repair them, or fill them by the channel's median: --set "
+                    "data.missing=nan,inf,-inf (the other checks leave them out)",
                     tuple(bad.tolist()),
                 )
             )
@@ -127,11 +129,22 @@ def check_images(surveys: Mapping[str, Survey]) -> list[Finding]:
     return findings
 
 
-def check_units(pair: DomainPair, surveys: Mapping[str, Survey]) -> list[Finding]:
-    """Whether the domains are of one type and one scale."""
-    source, target = surveys["source"], surveys["target"]
-    types = (str(pair.source.x.dtype), str(pair.target.x.dtype))
-    ratio = np.maximum(target.std, 1e-30) / np.maximum(source.std, 1e-30)
+def check_units(
+    types: tuple[str, str],
+    spreads: Mapping[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]],
+) -> list[Finding]:
+    """Whether the domains are of one type and one scale.
+
+    Args:
+        types: of the values of source and target.
+        spreads: means and deviations [C] of each domain.
+    """
+    (mean, std), (target_mean, target_std) = spreads["source"], spreads["target"]
+    if not (std.any() and target_std.any()):
+        return [Finding("units", "both", "ok", "too few rows to tell")]
+    tiny = np.finfo(np.float64).tiny
+    with np.errstate(over="ignore"):
+        ratio = np.maximum(target_std, tiny) / np.maximum(std, tiny)
     if ratio.max() > UNITS or ratio.min() < 1 / UNITS:
         worst = int(np.abs(np.log(ratio)).argmax())
         return [
@@ -139,9 +152,9 @@ def check_units(pair: DomainPair, surveys: Mapping[str, Survey]) -> list[Finding
                 "units",
                 "both",
                 "medium",
-                f"channel {worst} has mean {source.mean[worst]:.3g} and std {source.std[worst]:.3g} in the "
-                f"source, {target.mean[worst]:.3g} and {target.std[worst]:.3g} in the target: different "
-                "units? Each domain is standardised by itself, but see that both are as meant",
+                f"channel {worst} has mean {mean[worst]:.3g} and std {std[worst]:.3g} in the source, "
+                f"{target_mean[worst]:.3g} and {target_std[worst]:.3g} in the target: different units? Each "
+                "domain is standardised by itself, but see that both are as meant",
             )
         ]
     if types[0] != types[1]:
