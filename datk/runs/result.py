@@ -60,6 +60,8 @@ class RunResult(BaseModel):
     versions."""
     positive: str | None = None
     """Of two classes the one that precision, recall, F1 and AUC are those of."""
+    targets: list[str] = []
+    """Names of the numbers of a regression, if it names them."""
     class_counts: Counts = {}
     """Rows of each class by domain and part, of the target those that were scored. A class without rows is
     there with 0: the means over classes are over the others."""

@@ -235,6 +235,7 @@ class Run:
                 metrics=found.metrics,
                 classes=list(self.data.info.classes),
                 positive=self.data.info.positive_class,
+                targets=list(self.data.info.targets),
                 class_counts=found.class_counts,
                 target_labels=found.target_labels,
                 answers_sha256=found.answers_sha256,

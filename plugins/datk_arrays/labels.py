@@ -63,6 +63,19 @@ def clean_answers(values: npt.NDArray[Any], name: str, if_broken: str = "") -> C
     return clean_column(filled, name, if_broken)._replace(unknown=unknown)
 
 
+def without_numbers(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """An array of objects in which -1 stands beside strings, with None in its place; others as they are."""
+    if values.dtype.kind != "O" or not any(isinstance(value, str) for value in values.ravel()):
+        return values
+    return np.array([None if _is_minus_one(value) else value for value in values.ravel()], object).reshape(
+        values.shape
+    )
+
+
+def _is_minus_one(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and value == UNLABELLED
+
+
 def unlabelled(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """Which values [N, ...] are None, NaN or an empty string."""
     if values.dtype.kind == "O":

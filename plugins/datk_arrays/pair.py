@@ -18,6 +18,7 @@ from datk_arrays.labels import (
     group_numbers,
     other_classes,
     source_numbers,
+    without_numbers,
 )
 from datk_arrays.layout import ChannelsFirst, Layout, channels_first, find_layout
 from datk_arrays.memory import InMemory, key_or_array
@@ -241,9 +242,10 @@ def _column(config: ArraysConfig, domain: str, role: str, samples: StoredArray) 
     if len(stored.shape) not in (1, 2):
         raise DataError(f"{stored.name} has shape {stored.shape}; give one value for each row")
     _check_rows(samples, stored)
-    rows = samples.shape[0]
-    plain = plain_column(stored.values(), stored.name, rows, one_hot=role == "y", advice=advice)
-    clean = clean_answers if (domain, role) == ("target", "y") else clean_column
+    rows, answers = samples.shape[0], (domain, role) == ("target", "y")
+    values = without_numbers(stored.values()) if answers else stored.values()
+    plain = plain_column(values, stored.name, rows, one_hot=role == "y", advice=advice)
+    clean = clean_answers if answers else clean_column
     notes = (*stored.notes, *plain.notes)
     return clean(plain.values, stored.name, advice)._replace(notes=notes, columns=plain.columns)
 

@@ -312,3 +312,29 @@ def test_any_bytes(file):
         except DatkError:
             pass
         assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "numbers"),
+    [
+        (["a", "b"], np.array(["b", None, np.nan, "c"], object), [1, -1, -1, -2]),
+        (["a", "b"], np.array(["b", -1, "", "a"], object), [1, -1, -1, 0]),
+        ([3, 8], np.array([8, None, 3, 5], object), [1, -1, 0, -2]),
+        ([3, 8], np.array([8, np.nan, 3, -1]), [1, -1, 0, -1]),
+        ([0, 1], np.array([[1, 0], [0, 1], [np.nan, np.nan], [1, 0]]), [0, 1, -1, 0]),
+        ([0, 1], np.array([[1], [-1], [7], [0]]), [1, -1, -2, 0]),
+    ],
+    ids=["None and NaN", "-1 beside strings", "None beside numbers", "NaN", "one-hot", "a column"],
+)
+def test_target_labels_that_are_not_known(source, target, numbers):
+    x = np.zeros((4, 3))
+    pair = Arrays(ArraysConfig(source_x=x, source_y=np.array(source * 2), target_x=x, target_y=target))
+    assert pair.answers(np.arange(4)).tolist() == numbers
+    assert any("labels that the source does not have" in note for note in pair.notes) == (-2 in numbers)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, ""])
+def test_a_source_label_that_is_missing_is_an_error(missing):
+    x, labels = np.zeros((4, 3)), np.array(["a", "b", missing, "a"], object)
+    with pytest.raises(DataError, match="source_y"):
+        Arrays(ArraysConfig(source_x=x, source_y=labels, target_x=x))
