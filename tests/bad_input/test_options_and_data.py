@@ -76,7 +76,54 @@ TARGET_TEST = {"pair.target_test": "test"}
 DATA: dict[str, tuple[Callable[[Arrays], Arrays], dict[str, Any], list[str]]] = {
     "five axes": (lambda a: {"source_x": a["source_x"][..., None]}, {}, ["source_x", "(60, 3, 16, 16, 1)"]),
     "one axis": (lambda a: {"target_x": a["target_y"]}, {}, ["target_x", "(60,)"]),
-    "labels of two axes": (lambda a: {"source_y": np.eye(60)}, {}, ["source_y", "(60, 60)"]),
+    "labels of two axes": (lambda a: {"source_y": np.ones((60, 2))}, {}, ["source_y", "(60, 2)", "one-hot"]),
+    "labels that are probabilities": (
+        lambda a: {"source_y": np.full((60, 2), 0.5)},
+        {},
+        ["source_y", "not one-hot", "row 0", "0.5, 0.5"],
+    ),
+    "labels of several kinds": (
+        lambda a: {"source_y": np.array(["a", 1] * 30, dtype=object)},
+        {},
+        ["source_y", "number, string", "astype(str)"],
+    ),
+    "labels that are objects": (
+        lambda a: {"source_y": np.array([{}, "a"] * 30, dtype=object)},
+        {},
+        ["source_y", "Python objects other than strings and numbers"],
+    ),
+    "labels that are dates": (
+        lambda a: {"source_y": a["source_y"].astype("M8[s]")},
+        {},
+        ["source_y", "datetime64"],
+    ),
+    "missing labels": (
+        lambda a: {"source_y": np.array(["a", "b", None] * 20, dtype=object)},
+        {},
+        ["source_y", "20 of 60", "row 2"],
+    ),
+    "columns of other classes": (
+        lambda a: {"source_y": a["source_y"] + 1, "target_y": np.eye(2)[a["target_y"]]},
+        {},
+        ["target_y", "one-hot", "0 to 1"],
+    ),
+    "groups that are missing": (
+        lambda a: {"group": np.where(OBJECTS == 3, np.nan, OBJECTS)},
+        GROUPED,
+        ["group", "4 of 60", "row 12"],
+    ),
+    "groups of two axes": (lambda a: {"group": np.eye(60)}, GROUPED, ["group", "(60, 60)"]),
+    "dates": (lambda a: {"source_x": a["source_x"].astype("M8[s]")}, {}, ["source_x", "datetime64"]),
+    "records": (
+        lambda a: {"source_x": np.zeros((60, 3, 16, 16), [("flux", "f4")])},
+        {},
+        ["source_x", "flux"],
+    ),
+    "objects": (
+        lambda a: {"source_x": a["source_x"][:, :1, :1, :1].astype(object)},
+        {},
+        ["source_x", "holds object"],
+    ),
     "fewer labels": (lambda a: {"source_y": a["source_y"][:59]}, {}, ["source_x", "60", "source_y", "59"]),
     "more labels": (lambda a: {"target_y": np.ones(61, int)}, {}, ["target_x", "60", "target_y", "61"]),
     "no rows": (lambda a: {"target_x": a["target_x"][:0]}, {}, ["target_x", "empty"]),
@@ -131,6 +178,7 @@ DATA: dict[str, tuple[Callable[[Arrays], Arrays], dict[str, Any], list[str]]] = 
     "everything is test": (lambda a: {"test": OBJECTS >= 0}, TARGET_TEST, ["target", "train", "empty"]),
     "nothing is test": (lambda a: {"test": OBJECTS < 0}, TARGET_TEST, ["target", "test", "empty"]),
     "test that is no mask": (lambda a: {"test": np.arange(60)}, TARGET_TEST, ["test", "row 2"]),
+    "test of NaN": (lambda a: {"test": np.full(60, np.nan)}, TARGET_TEST, ["test", "60 of 60"]),
 }  # fmt: skip
 
 

@@ -75,6 +75,7 @@ class StoredArray:
                 self._rows, folder = copied_rows(banded)
                 if self._sizes is not None:
                     self._sizes.check()
+                self._sizes = None  # the file is not read any more
         except NoRoomError as error:
             self._no_room = True
             self.notes.append(
