@@ -64,6 +64,31 @@ def test_batches_never_alias_the_data():
     assert (x == 1).all()
 
 
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_what_a_reader_makes_is_the_same_wherever_the_rows_are(in_memory, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK_BYTES", 8 * 3 * 4 * 5 * 4)
+    x = np.moveaxis(np.random.default_rng(0).integers(0, 9, (30, 4, 5, 3)), -1, 1)
+    seen = []
+
+    def read(values, rows):
+        seen.append(len(rows))
+        np.testing.assert_array_equal(values, x[rows])
+        return np.require(values + 0.5 * rows[:, None, None, None], np.float32, ["C", "W"])
+
+    plan = torch.tensor([[3, 1, 3, 29], [0, 0, 0, 7]])
+    samples = Samples(x, in_memory=in_memory)
+    resident, streamed = open_rows(samples, CPU, 1.0, read), open_rows(samples, CPU, 1e-9, read)
+    assert isinstance(resident, ResidentRows)
+    assert max(seen) == 4, "rows are made in pieces"
+    assert isinstance(streamed, StreamedRows)
+    for here, there, rows in zip(resident.batches(plan), streamed.batches(plan), plan, strict=True):
+        assert here.dtype == torch.float32
+        assert torch.equal(here, there)
+        assert here.is_contiguous()
+        assert there.is_contiguous()
+        np.testing.assert_array_equal(here, x[rows] + 0.5 * rows.numpy()[:, None, None, None])
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
 def test_pieces_are_bounded_whatever_the_type(dtype, monkeypatch):
     monkeypatch.setattr(module, "CHUNK_BYTES", 8 * 100)

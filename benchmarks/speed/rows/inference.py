@@ -7,7 +7,6 @@ import torch
 
 from benchmarks.speed.harness import Row, Setting, interleaved, ratio, spreads
 from benchmarks.speed.subjects import METHODS, Run
-from datk.data.dataset import EVALUATION_BATCH
 from datk.runs.evaluate import evaluate
 from datk.training.predict import embed, predict
 
@@ -20,14 +19,15 @@ def measure(setting: Setting) -> Iterator[Row]:
     run = Run(METHODS["mmd"], setting, ROWS[setting.full])
     data, backbone = run.data, run.trainer.objective.backbone
     target, rows = data.training.target, np.arange(ROWS[setting.full])
-    batch, _ = next(target.in_order(rows[:EVALUATION_BATCH]))
+    size = target.evaluation_batch
+    batch, _ = next(target.in_order(rows[:size]))
 
     def forward(images: int) -> None:
         with torch.inference_mode():
             backbone.eval()
-            for _ in range(images // EVALUATION_BATCH):
+            for _ in range(images // size):
                 backbone(batch)
-            if rest := images % EVALUATION_BATCH:
+            if rest := images % size:
                 backbone(batch[:rest])
 
     parts = (data.splits.source.validation, data.splits.source.test)
