@@ -62,7 +62,7 @@ class Task(nn.Module, ABC):
     @abstractmethod
     def score(self, outputs: Tensor, labels: Tensor) -> dict[str, float | int | None]:
         """The metrics by name, and `n`, of outputs [N, K] and labels as the pair gives them; None for one
-        that is not defined there."""
+        that is not defined there. Every row has a label, and there is one at least."""
 
     def headline(self, outputs: Tensor, labels: Tensor) -> float | None:
         """The first metric, which is wanted after every epoch, of outputs and encoded labels; None where it
