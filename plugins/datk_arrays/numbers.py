@@ -15,6 +15,8 @@ class Numbers(NamedTuple):
 
     name: str
     values: npt.NDArray[np.float64]
+    notes: tuple[str, ...] = ()
+    """What to say of how they were read."""
 
     @property
     def columns(self) -> int:

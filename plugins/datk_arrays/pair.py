@@ -172,6 +172,7 @@ class Arrays(DomainPair):
         self.targets = target_names(labels, answers, config.targets)
         self.source_labels = labels.values
         self._answers = None if answers is None else answers.values
+        self.notes = labels.notes + (() if answers is None else answers.notes)
 
     def answers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any] | None:
         """Class numbers, or with task=regression numbers, of the given target rows, -1, -2 or NaN where none
@@ -263,7 +264,7 @@ def _numbers(config: ArraysConfig, domain: str, samples: StoredArray) -> Numbers
     values, _ = one_kind(stored.values(), stored.name)
     if values.shape == (1, samples.shape[0]):  # a row of MATLAB's
         values = values.reshape(-1)
-    return clean_numbers(values, stored.name, may_lack=domain == "target")
+    return clean_numbers(values, stored.name, may_lack=domain == "target")._replace(notes=tuple(stored.notes))
 
 
 def _check_rows(samples: StoredArray, column: StoredArray) -> None:

@@ -3,8 +3,9 @@
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from mmap import mmap
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import h5py
 import numpy as np
@@ -35,7 +36,7 @@ class StoredArray:
         self._data, self._packed = found.data, found.packed
         self._sizes = Sizes(found.data) if isinstance(found.data, h5py.Dataset) else None
         self._rows: Rows = _rows(found)
-        self.in_memory = isinstance(self._rows, np.ndarray)
+        self.in_memory = type(self._rows) is np.ndarray  # not a map
         self.shape: tuple[int, ...] = self._rows.shape
         stored = self._rows.dtype.newbyteorder("=")
         self.dtype: np.dtype[Any] = stored if self._packed is None else self._packed.dtype(stored)
@@ -132,6 +133,9 @@ SUFFIXES = (".npz", ".npy", *HDF5)
 def _rows(found: Found) -> Rows:
     """Rows as they are best read."""
     data = found.data
+    if isinstance(data, np.memmap) and isinstance(data.base, mmap) and data.mode == "r" and data.ndim > 0:
+        # Not a view of a map, nor one that was written to: the file holds all of it.
+        return _of_map(data, Path(str(data.filename)).open("rb"))
     if isinstance(data, np.ndarray | PlacedRows | BandedRows):
         return data
     if data.size == 0:
@@ -176,14 +180,18 @@ def _open_npy(path: Path, key: str, name: str) -> npt.NDArray[Any] | Found:
     if not isinstance(array, np.memmap):
         array.close()
         raise DataError(f"{path} is an archive of arrays; rename it to end in .npz")
-    shape, dtype, offset = array.shape, array.dtype, array.offset
-    fortran = not array.flags.c_contiguous
-    del array  # of the map nothing is read
-    if not shape or 0 in shape:
+    if array.ndim == 0 or array.size == 0:
         return np.asarray(np.load(path, allow_pickle=False))
-    if fortran:
-        return Found(FortranRows(file.fileno(), offset, shape, dtype, keep=file))
-    return Found(PlacedRows(file.fileno(), shape, dtype, np.array([offset]), shape[0], keep=file))
+    return Found(_of_map(array, file))
+
+
+def _of_map(array: npt.NDArray[Any], file: IO[bytes]) -> PlacedRows | FortranRows:
+    """The rows of a map, read from its file: of the map itself nothing is read."""
+    assert isinstance(array, np.memmap)
+    shape, dtype = array.shape, array.dtype
+    if not array.flags.c_contiguous:
+        return FortranRows(file.fileno(), array.offset, shape, dtype, keep=file)
+    return PlacedRows(file.fileno(), shape, dtype, np.array([array.offset]), max(1, shape[0]), keep=file)
 
 
 @contextmanager

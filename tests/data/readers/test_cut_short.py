@@ -9,7 +9,7 @@ import pytest
 
 from datk.base.errors import DataError
 from datk.data.readers import banded
-from datk.data.readers.arrays import open_array
+from datk.data.readers.arrays import StoredArray, open_array
 
 X = np.arange(200 * 3 * 16 * 16, dtype=np.float32).reshape(200, 3, 16, 16) + 1
 LATE = np.array([3, 150, 199])
@@ -34,7 +34,7 @@ def write(folder, layout):
 @pytest.mark.parametrize("share", [0.5, 0.0])
 @pytest.mark.parametrize("layout", ["C", "F", *LAYOUTS])
 def test_a_file_that_is_cut_short_is_told(tmp_path, monkeypatch, layout, share):
-    monkeypatch.setattr(banded, "MOST_BYTES", X[:20].nbytes)
+    monkeypatch.setattr(banded, "MOST_BYTES", X[:60].nbytes)
     key, path = write(tmp_path, layout)
     stored = open_array(str(path), key)
     np.testing.assert_array_equal(stored[:5], X[:5])
@@ -62,9 +62,27 @@ def test_a_source_that_is_cut_short_is_told(tmp_path):
         stored[LATE]
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_map_that_is_given_is_read_from_its_file(tmp_path, monkeypatch, order):
+    monkeypatch.setattr(banded, "MOST_BYTES", X[:60].nbytes)
+    key, path = write(tmp_path, order)
+    stored = StoredArray(np.load(key, mmap_mode="r"), "x")
+    assert not stored.in_memory
+    np.testing.assert_array_equal(stored[LATE], X[LATE])
+    part = StoredArray(np.load(key, mmap_mode="r")[5:], "x")  # a view is read as it is
+    np.testing.assert_array_equal(part[LATE[:2]], X[LATE[:2] + 5])
+    changed = np.load(key, mmap_mode="c")
+    changed[3] = 0
+    assert not StoredArray(changed, "x")[LATE][0].any()
+    with path.open("r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(DataError, match=r"cut short after it was opened"):
+        stored[LATE]
+
+
 PROGRAM = """
 import sys
-from datk.data.readers import open_array
+from datk.data.readers import StoredArray, open_array
 from datk.base.errors import DataError
 stored = open_array(sys.argv[1], sys.argv[2])
 open(sys.argv[1], "r+b").truncate(4096)
