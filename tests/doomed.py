@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 
 import datk
+from datk.cli import python as api
 from datk.cli.main import main as cli
-from datk.runs import run as runs
 from datk.training.loop import Trainer
 from datk.training.report import Reporter
 from tests.toys import TOYS
@@ -87,12 +87,12 @@ def child(request):
     if "cli" in request:
         cli(request["cli"])
         return
-    original = runs.execute
+    original = api.execute
 
     def execute(*arguments, **options):
         return original(*arguments, **{**options, "reporters": [Doom(event, number)]})
 
-    runs.execute = execute
+    api.execute = execute
     datk.run(**request["run"])
 
 

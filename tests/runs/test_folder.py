@@ -59,7 +59,7 @@ def test_the_keys_of_a_result(done):
         "datk", "pair", "backbone", "align", "reg", "task", "seed", "split", "selected_by",
         "uses_target_labels", "epochs", "selected_epoch", "seconds", "seconds_per_epoch", "device",
         "weights_sha256", "data_sha256", "metrics", "notes", "hooks", "classes", "positive", "class_counts",
-        "target_labels", "answers_sha256", "selection_sha256", "targets",
+        "target_labels", "answers_sha256", "selection_sha256", "threads", "targets",
     }  # fmt: skip
     assert (result["pair"], result["backbone"], result["align"], result["reg"]) == (
         "Toy",
