@@ -284,8 +284,8 @@ def caught(monkeypatch, tmp_path):
     found = {}
 
     class Spy(Trainer):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
             found["trainer"] = self
 
     def prepared(*arguments, original=runs.prepare):
