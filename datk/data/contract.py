@@ -7,11 +7,14 @@ Values of samples are looked at by `datk.data.inspection`.
 from collections.abc import Sequence
 from typing import Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
 from datk.base.errors import DataError
 from datk.config.faults import component_name
+from datk.data.readers.hdf5 import check_filters
+from datk.data.readers.sources import check_sources
 from datk.interfaces import DomainPair, PairInfo, Samples, Task
 
 DOMAINS = ("source", "target")
@@ -102,6 +105,9 @@ def _check_samples(name: str, domain: str, samples: Samples) -> None:
         raise DataError(f"{domain}: there are no samples, the shape is {list(shape)} ({name}, {domain}.x)")
     if x.dtype.kind not in "biuf":
         raise DataError(f"{where} holds {_type(x.dtype)}; give real numbers: integers, floats or booleans")
+    if isinstance(x, h5py.Dataset):  # what is missing of it would be read as zeros
+        check_filters(x, where)
+        check_sources(x, where)
     for rows in (slice(0, 1), np.array([shape[0] - 1])):
         _check_rows(where, x[rows], (1, *shape[1:]), x.dtype)
     if not isinstance(samples.in_memory, bool | np.bool_):

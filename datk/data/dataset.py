@@ -262,10 +262,12 @@ class Dataset:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is odd about values, once standardised: markers of missing data, extremes, lost digits."""
+        """How files were read, and what is odd about values, once standardised: markers of missing data,
+        extremes, lost digits."""
         notes: list[str] = []
-        for samples in (self.pair.source, self.pair.target):
-            notes += getattr(samples.x, "notes", ())  # how a file was read
+        for domain in (self.training.source, self.training.target):  # how a file was read
+            for x in (domain.rows.samples.x, getattr(domain.rows.opened, "x", None)):
+                notes += [note for note in getattr(x, "notes", ()) if note not in notes]
         for domain in (self.training.source, self.training.target):
             found = self.extremes[domain.name]
             for number, extremes in enumerate(found):

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from datk.data.readers import as_stored
 from datk.interfaces import Array, Samples
 
 CHUNK_BYTES = 4 * 2**20
@@ -90,6 +91,7 @@ def storable(x: npt.ArrayLike) -> npt.NDArray[Any]:
 
 def chunks(x: Array, rows: npt.NDArray[np.int64] | None = None) -> Iterator[tuple[int, npt.NDArray[Any]]]:
     """Pieces of bounded size: (position of the first row, [n, *shape]); of the given rows, else of all."""
+    x = as_stored(x, "samples")
     size = max(1, CHUNK_BYTES // max(1, 8 * math.prod(x.shape[1:])))
     total = x.shape[0] if rows is None else len(rows)
     for start in range(0, total, size):
@@ -116,7 +118,7 @@ def open_rows(
 
     read: what makes float32 of them; by default they are held as `storable` has them.
     """
-    x = samples.x
+    x = as_stored(samples.x, "samples")
     sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if device.type == "cpu" else 1
     allowance = memory_gb * 2**30 if memory_gb is not None else free_memory(device) / 2 / sharing
     dtype = torch.float32

@@ -36,7 +36,8 @@ class ArraysConfig(ComponentConfig):
     themselves may stand in place of keys."""
 
     source: str | None = None
-    """File of the source domain: .npz, .h5 or .hdf5. Not needed if its arrays are .npy files."""
+    """File of the source domain: .npz or HDF5 (.h5, .hdf5, .hdf, .he5, .mat, .nc, .h5ad). Not needed if its
+    arrays are .npy files."""
 
     target: str | None = None
     """File of the target domain; it may be the same."""
@@ -45,8 +46,9 @@ class ArraysConfig(ComponentConfig):
     """Key of the source samples: (N, C, H, W), (N, H, W, C), (N, H, W) or (N, F)."""
 
     source_y: Key = None
-    """Key of the source labels. Classes: integers, booleans, whole floats or strings. With task=regression:
-    integers or floats, (N,), or (N, T) for several numbers a row."""
+    """Key of the source labels. Classes: integers, booleans, whole floats or strings, (N,) or (N, 1), or
+    one-hot columns (N, K). With task=regression: integers or floats, (N,), or (N, T) for several numbers a
+    row."""
 
     target_x: Key = None
     """Key of the target samples."""

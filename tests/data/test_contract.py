@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -174,3 +175,16 @@ def test_answers_that_are_no_array():
         labels([[1], [1, 2]], domain="target")
     with pytest.raises(DataError, match=r"answers as a masked array"):
         labels(np.ma.masked_equal(ROWS % 2, 0), domain="target")
+
+
+def test_a_dataset_of_hdf5_must_be_whole(tmp_path):
+    layout = h5py.VirtualLayout(shape=X.shape, dtype=X.dtype)
+    layout[:] = h5py.VirtualSource("gone.h5", "x", shape=X.shape)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_virtual_dataset("x", layout)
+        file["plain"] = X
+        check_pair(Given(**source(x=file["plain"])))
+        with pytest.raises(
+            DataError, match=r"pair 'Given': source\.x is a virtual dataset of 'x' in gone\.h5"
+        ):
+            check_pair(Given(**source(x=file["x"])))

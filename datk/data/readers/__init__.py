@@ -1,5 +1,5 @@
 """Arrays in files, row by row: for authors of pairs."""
 
-from datk.data.readers.arrays import StoredArray, open_array
+from datk.data.readers.arrays import StoredArray, as_stored, open_array
 
-__all__ = ["StoredArray", "open_array"]
+__all__ = ["StoredArray", "as_stored", "open_array"]

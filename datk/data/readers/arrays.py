@@ -101,6 +101,14 @@ class StoredArray:
             return np.char.decode(np.asarray(self._rows[:]), "utf-8")
 
 
+def as_stored(x: Any, name: str) -> Any:
+    """Rows of a memory map or of a dataset of HDF5 that somebody opened, read as those of `open_array`; any
+    other array as it is."""
+    if isinstance(x, np.memmap | h5py.Dataset) and x.dtype.isnative and x.dtype.kind in "biuf":
+        return StoredArray(x, name)
+    return x
+
+
 def open_array(file: str, key: str) -> StoredArray:
     """The array called `key` in an .npz or HDF5 file, or a .npy file, whose key is its own path.
 

@@ -6,7 +6,7 @@ import pytest
 
 from datk.base.errors import DataError
 from datk.data.readers import banded, copied
-from datk.data.readers.arrays import open_array
+from datk.data.readers.arrays import as_stored, open_array
 from datk.data.readers.placed import PlacedRows
 
 X = np.random.default_rng(0).integers(0, 255, (37, 3, 5, 4)).astype(np.float32)
@@ -127,3 +127,16 @@ def test_rows_that_are_whole_are_not_copied(tmp_path):
         stored = write(tmp_path, chunks, compression)
         assert stored.whole_rows().notes == []
         check(stored)
+
+
+def test_arrays_that_others_opened_are_read_alike(tmp_path):
+    plain = np.zeros((3, 2))
+    assert as_stored(plain, "x") is plain
+    write(tmp_path, (20, 1, 2, 3))
+    with h5py.File(tmp_path / "x.h5") as file:
+        stored = as_stored(file["x"], "samples")
+        check(stored)
+        check(stored.whole_rows())
+        assert "rows of samples lie in pieces" in stored.notes[0]
+    np.save(tmp_path / "x.npy", X)
+    check(as_stored(np.load(tmp_path / "x.npy", mmap_mode="r"), "samples"))
