@@ -109,8 +109,8 @@ def test_a_run_that_is_resumed_has_its_own_options_again():
     assert datk.run(out="run", resume=True).weights_sha256 == first.weights_sha256
     with pytest.raises(datk.DatkError, match=r"backbone.name was"):
         datk.run(out="run", resume=True, backbone="deepmerge")
-    with pytest.raises(ConfigError, match="there is no run absent to go on with"):
-        datk.run(out="absent", resume=True)
+    begun = datk.run(**TOY, seed=3, out="new", resume=True)  # the same call starts a run and goes on with it
+    assert begun.weights_sha256 == first.weights_sha256
 
 
 def test_several_seeds_that_are_resumed():

@@ -99,7 +99,8 @@ def run(
         seed: of every random draw; a list of several makes a run of each, in `out`/seed-N.
         epochs: passes over the source; short for `train.epochs`.
         device: auto, cpu, cuda, cuda:N or mps.
-        resume: go on with the run in `out`, whose options are its own again where nothing else is said.
+        resume: go on with the run in `out`, whose options are its own again where nothing else is said; start
+            it if there is none.
         force: replace the run in `out`.
         progress: whether to show how it goes, on standard error; by default where that is a terminal, and in
             a notebook.
@@ -118,7 +119,7 @@ def run(
     if resume:
         if out is None:
             raise ConfigError("resume needs out, the folder of the run to go on with")
-        if recipe is None and config is None:
+        if recipe is None and config is None and Path(out).is_dir():  # otherwise it starts here
             config = recorded_config(Path(out), seeds)
     experiment = resolve(
         recipe=recipe,
