@@ -13,6 +13,9 @@ from datk.data.cleaning import Constants
 KEPT = 4
 """Different values that are kept of either end of a channel."""
 
+FIRST = 64
+"""Rows that are looked at first."""
+
 FAR = 50.0
 """Deviations from the mean beyond which a standardised value is told."""
 
@@ -42,20 +45,20 @@ class Extremes:
     def add(self, lowest: npt.NDArray[Any], highest: npt.NDArray[Any]) -> None:
         """Take in rows by their smallest and largest value in each channel, [n, C]; NaN for none."""
         self.rows += len(lowest)
-        _keep(self.low, self.low_rows, lowest)
-        _keep(self.high, self.high_rows, -_signed(highest))
+        _keep(self.low, self.low_rows, lowest, 1)
+        _keep(self.high, self.high_rows, highest, -1)
 
     def look_inside(self, values: npt.NDArray[Any]) -> None:
         """Where all rows have the same smallest or largest value, take the next one from rows [n, C, P]."""
-        inside = values.astype(np.float64)
         for end, rows, sign in ((self.low, self.low_rows, 1), (self.high, self.high_rows, -1)):
-            alike = np.isfinite(end[0]) & ~np.isfinite(end[1])
-            if alike.any():
-                signed = sign * inside
-                signed[~(signed > end[0][None, :, None])] = np.inf
-                next_one = signed.min(axis=2)
-                next_one[:, ~alike] = np.inf
-                _keep(end, rows, next_one)
+            alike = np.flatnonzero(np.isfinite(end[0]) & ~np.isfinite(end[1]))
+            if len(alike) and values.shape[2] > 1:
+                inside = sign * values[:, alike].astype(np.float64)
+                inside[~(inside > end[0, alike, None])] = np.inf
+                found, count = _nothing(len(alike))
+                found[0] = inside.min(axis=(0, 2), initial=np.inf)
+                count[0] = (inside == found[0][:, None]).any(axis=2).sum(axis=0)
+                end[:, alike], rows[:, alike] = _merged(end[:, alike], rows[:, alike], found, count)
 
     def ends(self) -> Iterable[tuple[int, Constants, npt.NDArray[np.int64]]]:
         """Sign, different values [KEPT, C] from the outermost inwards, infinite where there are no more, and
@@ -68,28 +71,36 @@ def _nothing(channels: int) -> tuple[Constants, npt.NDArray[np.int64]]:
     return np.full((KEPT, channels), np.inf), np.zeros((KEPT, channels), dtype=np.int64)
 
 
-def _signed(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """In a type that holds their negatives."""
-    return values if values.dtype.kind in "f" else values.astype(np.float64)
-
-
-def _keep(known: Constants, known_rows: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> None:
-    """Take the smallest of the values [n, C] into those that are known, [KEPT, C] in increasing order."""
-    if not len(values):
+def _keep(known: Constants, known_rows: npt.NDArray[np.int64], values: npt.NDArray[Any], sign: int) -> None:
+    """Take the smallest of sign * values [n, C] into those that are known, [KEPT, C] in increasing order."""
+    if len(values) > FIRST and np.isinf(known[0]).any():
+        _keep(known, known_rows, values[:FIRST], sign)  # with something to compare with there is less to sort
+        values = values[FIRST:]
+    values = values if values.dtype.kind == "f" else values.astype(np.float64)
+    values = values if sign > 0 else -values
+    ends = known.astype(values.dtype)
+    candidate, equal = values <= ends[-1], values == ends[0]  # both false of NaN
+    known_rows[0] += np.count_nonzero(equal, axis=0)
+    place = np.flatnonzero(candidate & ~equal)  # faster than rows and columns at once
+    column = place % len(known[0])
+    new = values.reshape(-1)[place]
+    for rank in range(1, KEPT):
+        known_one = new == ends[rank, column]
+        known_rows[rank] += np.bincount(column[known_one], minlength=len(known[0]))
+        new, column = new[~known_one], column[~known_one]
+    if not len(new):
         return
-    with np.errstate(invalid="ignore"):
-        todo = np.flatnonzero(~(values.min(axis=0) > known[-1]))  # NaN is looked at, too
-    if not len(todo):
-        return
-    rest = values[:, todo].astype(np.float64)
-    rest[np.isnan(rest)] = np.inf
-    found, rows = _nothing(len(todo))
-    for rank in range(KEPT):
-        found[rank] = rest.min(axis=0)
-        equal = rest == found[rank]
-        rows[rank] = np.where(np.isfinite(found[rank]), equal.sum(axis=0), 0)
-        rest[equal] = np.inf
-    known[:, todo], known_rows[:, todo] = _merged(known[:, todo], known_rows[:, todo], found, rows)
+    new = new.astype(np.float64)
+    order = np.lexsort((new, column))
+    new, column = new[order], column[order]
+    first = np.flatnonzero(np.append(True, (new[1:] != new[:-1]) | (column[1:] != column[:-1])))
+    count = np.diff(np.append(first, len(new)))
+    new, column = new[first], column[first]
+    rank_of = np.arange(len(column)) - np.searchsorted(column, column)
+    kept = rank_of < KEPT
+    found, rows = _nothing(len(known[0]))
+    found[rank_of[kept], column[kept]], rows[rank_of[kept], column[kept]] = new[kept], count[kept]
+    known[:], known_rows[:] = _merged(known, known_rows, found, rows)
 
 
 def _merged(

@@ -18,6 +18,9 @@ from datk.interfaces import Array, DomainPair, PairInfo, Task
 LARGEST = 1e307
 """Size of values that can be told apart in float64 whatever is subtracted from them."""
 
+INSIDE = 8
+"""Rows that are looked into where all have one and the same extreme."""
+
 
 @dataclass(frozen=True)
 class InspectedPair:
@@ -110,6 +113,7 @@ def _check_values(
     """Read all values; tell the extremes of each of several sources, whose numbers [N] are given."""
     bad, first = 0, -1
     extremes = [Extremes(x.shape[1], x.dtype) for _ in range(sources)]
+    insides: list[npt.NDArray[Any]] = []
     for start, chunk in chunks(x):
         chunk = np.ascontiguousarray(chunk)
         digest.update(chunk.data)
@@ -117,18 +121,22 @@ def _check_values(
         if unusable is not None and unusable.any():
             first = start + int(np.flatnonzero(unusable.any(axis=(1, 2)))[0]) if first < 0 else first
             bad += int(unusable.sum())
-        lowest, highest = np.fmin.reduce(values, axis=2), np.fmax.reduce(values, axis=2)
+        lowest = highest = values[..., 0]
+        if values.shape[2] > 1:
+            lowest, highest = np.fmin.reduce(values, axis=2), np.fmax.reduce(values, axis=2)
         for number, found in enumerate(extremes):
             own = slice(None) if numbers is None else numbers[start : start + len(chunk)] == number
             found.add(lowest[own], highest[own])
             if start == 0:
-                found.look_inside(values[own])
+                insides.append(values[own][:INSIDE])
     if bad and must_be_finite:
         raise DataError(
             f"{domain}: {bad} {'value is' if bad == 1 else 'values are'} NaN, infinite or beyond "
             f"{LARGEST:g}, the first in row {first}; remove or repair those rows, or say what means no data, "
             "for instance --set data.missing=nan"
         )
+    for found, inside in zip(extremes, insides, strict=True):
+        found.look_inside(inside)
     return extremes
 
 

@@ -197,7 +197,8 @@ class Standardize(nn.Module):
         here = slice(None) if not self.by_domain else number
         limit = [None if each is None else each[here].numpy() for each in (self.low, self.high)]
         count, mean, spread = np.zeros(channels), np.zeros(channels), np.zeros(channels)
-        power = np.full(channels, -1100)
+        extreme = x.dtype.kind == "f" and x.dtype.itemsize >= 8
+        power = np.full(channels, -1100 if extreme else 0)
         middle: Constants | None = None
         for _, chunk in chunks(x, rows):
             lacking = is_missing(chunk, self.cleaning.missing) if self.cleaning.missing else None
@@ -212,18 +213,20 @@ class Standardize(nn.Module):
             if lacking is not None:
                 np.copyto(values, 0.0, where=lacking)
                 n -= lacking.sum(axis=axes)
-            largest = np.maximum(values.max(axis=axes), -values.min(axis=axes))
-            before, power = power, np.maximum(power, _power(largest))
-            if (power > before).any():
-                mean, spread = np.ldexp(mean, before - power), np.ldexp(spread, 2 * (before - power))
-            if (power[largest > 0] != 0).any():
-                values = np.ldexp(values, -power.reshape(shape))
+            if extreme:
+                largest = np.maximum(values.max(axis=axes), -values.min(axis=axes))
+                before, power = power, np.maximum(power, _power(largest))
+                if (power > before).any():
+                    mean, spread = np.ldexp(mean, before - power), np.ldexp(spread, 2 * (before - power))
+                if (power[largest > 0] != 0).any():
+                    values = np.ldexp(values, -power.reshape(shape))
             some = np.maximum(n, 1)
             chunk_mean = values.sum(axis=axes) / some
             values -= chunk_mean.reshape(shape)
             if lacking is not None:
                 np.copyto(values, 0.0, where=lacking)
-            squares = np.square(values, out=values).sum(axis=axes)
+            flat = values.reshape(len(values), channels, -1)
+            squares = np.einsum("ncp,ncp->c", flat, flat)
             gap, total = chunk_mean - mean, np.maximum(count + n, 1)
             spread += squares + gap**2 * (count * n / total)
             mean += gap * (n / total)
