@@ -9,6 +9,7 @@ log.txt            what was shown, as plain lines
 result.json        written last: there if and only if the run is complete
 """
 
+import secrets
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -205,13 +206,14 @@ class RunFolder:
         splits: dict[str, Any],
         data_sha256: str,
         device: torch.device,
-        init: str | None = None,
+        init_sha256: str | None = None,
         hooks: Sequence[Mapping[str, str]] = (),
         selection_sha256: str | None = None,
     ) -> None:
-        """Write splits.npz, and into environment.json that the run was started here and now, from the weights
-        in the run folder `init` and with these hooks. Raises `RunError` if a run to be resumed had other
-        data, other rows for its parts, or other target labels for a selector that goes by them."""
+        """Write splits.npz, and into environment.json that the run was started here and now, from weights
+        with that checksum and with these hooks. Raises `RunError` if a run to be resumed had other data,
+        other rows for its parts, other first weights, or other target labels for a selector that goes by
+        them."""
         if not self.writes:
             return
         starts = self.starts()
@@ -219,6 +221,11 @@ class RunFolder:
             option = f" ({difference_text(self.moved[0])})" if self.moved else ""
             raise RunError(
                 f"cannot resume {self.path}: the data have changed since it was started{option}; "
+                "restore them, or choose another --out"
+            )
+        if any(start.get("init_sha256", init_sha256) != init_sha256 for start in starts):
+            raise RunError(
+                f"cannot resume {self.path}: the weights that it started from have changed since; "
                 "restore them, or choose another --out"
             )
         if any(start.get("selection_sha256", selection_sha256) != selection_sha256 for start in starts):
@@ -232,10 +239,11 @@ class RunFolder:
                 f"test otherwise than its splits.npz, which datk {_version(self.path)} wrote; go on with "
                 "that version, or choose another --out"
             )
-        made_of = {"data_sha256": data_sha256, "init_sha256": None if init is None else first_weights(init)}
+        made_of = {"data_sha256": data_sha256, "init_sha256": init_sha256}
         if selection_sha256 is not None:
             made_of["selection_sha256"] = selection_sha256
-        starts.append(environment(device) | made_of | {"hooks": list(hooks)})
+        self.files.mark = secrets.token_hex(8)
+        starts.append(environment(device) | made_of | {"hooks": list(hooks), "mark": self.files.mark})
         write_json(self.path / "environment.json", starts)
         write_atomically(self.path / "splits.npz", lambda file: np.savez_compressed(file, **splits))
 
@@ -277,6 +285,7 @@ class RunFolder:
     def finish(self, result: RunResult) -> RunResult:
         """Write result.json, the mark of a completed run."""
         if self.writes:
+            self.files.demand_ours()
             write_json(self.path / "result.json", result.model_dump(mode="json"))
         result._folder = self.path
         return result

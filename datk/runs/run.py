@@ -150,7 +150,7 @@ class Run:
             data.splits.arrays(),
             data.checksum,
             device,
-            config.init,
+            None if initial is None else initial.sha256,
             self.hooks.loaded,
             selection_sha256=self.selection_sha256,
         )

@@ -39,10 +39,29 @@ class Checkpoints:
         self.selected = folder / "checkpoints" / "selected.safetensors"
         self.about: dict[str, Any] = {}
         """What the model is of, kept with its weights: names of classes, shape of samples."""
+        self.mark: str | None = None
+        """What environment.json says of this start and no other, once it is written."""
+
+    def demand_ours(self) -> None:
+        """Raise `RunError` if the folder is no longer that of this run: it was removed, or replaced by one of
+        another run, while this one went on. Two runs must not mix in one folder."""
+        if self.mark is None:
+            return
+        try:
+            last = json.loads((self.folder / "environment.json").read_text(encoding="utf-8"))[-1]
+            ours = last["mark"] == self.mark
+        except (OSError, ValueError, LookupError, TypeError):
+            ours = False
+        if not ours:
+            raise RunError(
+                f"{self.folder} was removed, or taken by another run, while this run went on; no more of its "
+                "results are written there"
+            )
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
         if self.writes:
+            self.demand_ours()
             append_line(self.metrics, json.dumps(record))
 
     def keep_metrics_until(self, epoch: int) -> None:
@@ -59,6 +78,7 @@ class Checkpoints:
     def save_last(self, state: dict[str, Any]) -> None:
         """Save all that resuming needs."""
         if self.writes:
+            self.demand_ours()
             write_atomically(self.last, lambda file: torch.save(state, file))
 
     def load_last(self, device: torch.device) -> dict[str, Any] | None:
@@ -66,7 +86,9 @@ class Checkpoints:
         if not self.last.is_file():
             return None
         try:
-            state: dict[str, Any] = torch.load(self.last, map_location=device, weights_only=True)
+            # Constants of standardisation may be float64, which MPS does not have; loading moves the rest.
+            place = "cpu" if device.type == "mps" else device
+            state: dict[str, Any] = torch.load(self.last, map_location=place, weights_only=True)
         except Exception as error:  # damaged bytes make torch raise a dozen kinds
             raise RunError(
                 f"{self.last} is damaged or no checkpoint of datk; --force starts the run again"
@@ -76,6 +98,7 @@ class Checkpoints:
     def save_selected(self, state: State) -> None:
         """Save the model of the best epoch so far."""
         if self.writes:
+            self.demand_ours()
             # Copies, because the format refuses tensors that share memory, as tied weights do.
             copies = {name: t.clone(memory_format=torch.contiguous_format) for name, t in state.items()}
             content = safetensors.torch.save(copies, {ABOUT: json.dumps(self.about)})

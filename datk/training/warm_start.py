@@ -8,7 +8,7 @@ from torch import Tensor
 
 from datk.base.errors import RunError
 from datk.interfaces import PairInfo
-from datk.training.checkpoints import Checkpoints, State
+from datk.training.checkpoints import Checkpoints, State, weights_checksum
 from datk.training.objective import Objective
 
 
@@ -22,6 +22,8 @@ class Initial:
     standardizers: State
     about: dict[str, Any] = field(default_factory=dict)
     """What it was trained on, see `about`; empty if a version wrote it that did not say so."""
+    sha256: str = ""
+    """Checksum of the weights that were read."""
 
 
 def load_initial(folder: str | Path) -> Initial:
@@ -42,6 +44,7 @@ def load_initial(folder: str | Path) -> Initial:
         under("objective.terms."),
         under("standardizers."),
         Checkpoints(path).selected_about(),
+        weights_checksum(state),
     )
 
 

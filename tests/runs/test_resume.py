@@ -97,6 +97,52 @@ def test_a_checkpoint_is_taken_up_only_if_that_was_asked(tmp_path):
         assert 2 - len(started) * 2 == epoch
 
 
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_folder_that_is_taken_away_from_a_run_is_left_alone(tmp_path, replaced):
+    """Somebody removed it and started another run there, which a lock on the old folder does not hinder."""
+    others = []
+
+    def taken(self, record, original=Checkpoints.append_metrics):
+        if not others:
+            others.append(None)
+            shutil.rmtree(tmp_path / "run")
+            if replaced:
+                others.append(build.run(tmp_path / "run", align="mmd"))
+                others.append(files(tmp_path / "run"))
+        original(self, record)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoints, "append_metrics", taken)
+        with pytest.raises(
+            RunError, match=r"run was removed, or taken by another run, while this run went on"
+        ):
+            build.run(tmp_path / "run")
+    if replaced:
+        assert files(tmp_path / "run") == others[2]
+        assert read_result(tmp_path / "run").model_dump() == others[1].model_dump()
+
+
+def test_first_weights_are_those_that_were_read_and_stay_the_same(tmp_path, monkeypatch):
+    first, second = build.run(tmp_path / "first"), build.run(tmp_path / "second", lr=0.1)
+    prepare = datk.runs.run.prepare
+
+    def replaced(*arguments):
+        """Between reading the weights and writing down which they were."""
+        shutil.copytree(tmp_path / "second", tmp_path / "first", dirs_exist_ok=True)
+        return prepare(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(datk.runs.run, "prepare", replaced)
+        build.run(tmp_path / "run", init=tmp_path / "first")
+    (start,) = read_json(tmp_path / "run" / "environment.json")
+    assert start["init_sha256"] == first.weights_sha256 != second.weights_sha256
+    (tmp_path / "run" / "result.json").unlink()
+    with pytest.raises(
+        RunError, match=r"cannot resume .*: the weights that it started from have changed since"
+    ):
+        build.run(tmp_path / "run", init=tmp_path / "first", resume=True)
+
+
 def test_to_resume_and_to_replace_is_a_contradiction(tmp_path):
     done = build.run(tmp_path / "run")
     for seed in (0, [0, 1]):
