@@ -97,8 +97,8 @@ class Standardize(nn.Module):
                 np.copyto(values, of_rows(fill), where=is_missing(x, missing))
             if rest is not None:
                 values -= of_rows(rest)
-            values /= of_rows(std)
             with np.errstate(over="ignore"):
+                values /= of_rows(std)
                 return np.require(values, dtype=np.float32, requirements=("C", "W"))
 
         return read

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +12,10 @@ from torch.nn import functional as F
 
 from datk.base.errors import DataError
 from datk.base.rng import numpy_generator
-from datk.data.rows import chunks, storable
+from datk.data.cleaning import Cleaning
+from datk.data.rows import Reader, chunks, storable
 from datk.data.splits import RowNumbers
+from datk.data.standardize import Standardize, fits_float32
 from datk.data.symmetries import dihedral
 from datk.interfaces import Array
 
@@ -29,11 +32,15 @@ NEIGHBOURS = 16
 BLOCK = 1024
 """Rows that are compared with all others at a time."""
 
+UNIT_ROWS = 1000
+"""Rows that say in which unit float32 holds the values of all."""
+
 SYMMETRIES = range(8)
 
 
 class JoinedRows:
-    """The rows of one array, or of two, one after the other, as float32."""
+    """The rows of one array, or of two, one after the other, as float32: standardised as the first array is
+    where float32 would not hold its values as they are, so that rounding makes no rows equal."""
 
     def __init__(self, x: Array, other: Array | None) -> None:
         self.arrays = [x] if other is None else [x, other]
@@ -44,29 +51,43 @@ class JoinedRows:
             raise DataError(f"rows of shapes {list(self.shape)} and {list(other.shape[1:])} cannot be alike")
         self.start = x.shape[0]
         self.total = sum(array.shape[0] for array in self.arrays)
+        self.standardized = _standardized(x)
 
     def boundary(self, rows: RowNumbers) -> int:
         """How many of the rows, which increase, belong to the first array."""
         return int(np.searchsorted(rows, self.start))
 
+    def _floats(self, chunk: npt.NDArray[Any]) -> Tensor:
+        with np.errstate(over="ignore"):
+            if self.standardized is None:
+                return torch.from_numpy(storable(chunk)).float()
+            return torch.from_numpy(self.standardized(chunk, np.zeros(0, dtype=np.int64)))
+
     def pieces(self) -> Iterator[tuple[int, Tensor]]:
         """All rows in pieces: (number of the first, [n, *shape])."""
         for array, offset in zip(self.arrays, (0, self.start), strict=False):
             for start, chunk in chunks(array):
-                yield offset + start, _floats(chunk)
+                yield offset + start, self._floats(chunk)
 
     def read(self, rows: RowNumbers) -> Tensor:
         """The given rows in any order, [n, *shape]."""
         unique, inverse = np.unique(rows, return_inverse=True)
         cut = self.boundary(unique)
         parts = zip(self.arrays, (unique[:cut], unique[cut:] - self.start), strict=False)
-        values = [_floats(array[part]) for array, part in parts if len(part)]
+        values = [self._floats(array[part]) for array, part in parts if len(part)]
         return torch.cat(values)[torch.from_numpy(inverse)]
 
 
-def _floats(chunk: npt.NDArray[np.generic]) -> Tensor:
-    with np.errstate(over="ignore"):
-        return torch.from_numpy(storable(chunk)).float()
+def _standardized(x: Array) -> Reader | None:
+    """What makes float32 of values that it does not hold as they are; by a sample of the rows."""
+    if x.dtype.itemsize <= 2 or x.dtype == np.float32 or not x.shape[0]:
+        return None
+    standardize = Standardize(tuple(x.shape[1:]), cleaning=Cleaning((np.nan, np.inf, -np.inf)))
+    rows = numpy_generator(0, "duplicates", "unit").permutation(x.shape[0])[:UNIT_ROWS]
+    standardize.fit(x, np.sort(rows))
+    mean, std, _, _ = standardize.constants()
+    standardize.missing = None  # rows with such values have no duplicates
+    return None if fits_float32(mean, std) else standardize.reader(np.zeros(0, dtype=np.int64))
 
 
 # --- what is kept of each row --------------------------------------------------------------------------

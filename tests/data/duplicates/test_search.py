@@ -101,6 +101,19 @@ def test_vectors_are_compared_for_equality():
     assert pairs(find_duplicates(x)) == [(3, 7, True), (3, 20, True)]
 
 
+@pytest.mark.parametrize(
+    ("offset", "unit", "dtype"),
+    [(2459000.5, 0.05, np.float64), (0, 1e-46, np.float64), (0, 1e300, np.float64), (1.7e18, 1e9, np.int64)],
+)
+def test_what_float32_does_not_tell_apart_is_told_apart(offset, unit, dtype):
+    rng = np.random.default_rng(0)
+    x, other = (dtype(offset) + (unit * rng.normal(size=(50, 2))).astype(dtype) for _ in range(2))
+    assert len(find_duplicates(x)) == len(find_duplicates(x, other)) == 0
+    x[9], other[4] = x[3], x[7]
+    assert pairs(find_duplicates(x)) == {(3, 9)}
+    assert pairs(find_duplicates(x, other)) == {(7, 4)}
+
+
 def test_an_hdf5_dataset_gives_the_same(tmp_path):
     x = galaxies(40)
     x[30], x[31] = x[2, :, ::-1], x[5] + np.float32(1)
