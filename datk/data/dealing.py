@@ -42,23 +42,30 @@ def tally(objects: RowNumbers, strata: RowNumbers, sizes: RowNumbers, number_of_
 
 
 def deal(
-    rows: Tally, shares: Values, required: RowNumbers, number_of_strata: int, generator: np.random.Generator
+    rows: Tally,
+    shares: Values,
+    vital: RowNumbers,
+    wanted: RowNumbers,
+    number_of_strata: int,
+    generator: np.random.Generator,
 ) -> RowNumbers:
     """The part [G] of every object.
 
     An object goes where the strata that it has rows of lack them most, the smallest stratum first: objects
-    from large to small, those of about one size (within a factor of two) in random order. Then every required
-    stratum is given an object in every part, in the order of the parts, as far as there are objects.
+    from large to small, those of about one size (within a factor of two) in random order. Then every vital
+    stratum is given an object in every part, and every wanted one as far as that leaves objects: in the first
+    part, in the second, and so on.
 
     Args:
         shares: of the parts, positive, with sum 1.
-        required: strata that should be in every part, the most important first.
+        vital: strata without which a part is of no use.
+        wanted: other strata that should be in every part, the most important first.
     """
     dealing = _Dealing(rows, shares, number_of_strata)
     order = generator.permutation(len(rows.sizes))
     for members in _alike(rows, order):
         dealing.deal(members)
-    dealing.cover(required, generator)
+    dealing.cover(vital, wanted, generator)
     return dealing.part
 
 
@@ -116,34 +123,31 @@ class _Dealing:
         self.dealt[strata, part] += counts
         self.part[item] = part
 
-    def cover(self, required: RowNumbers, generator: np.random.Generator) -> None:
-        """Move objects so that every required stratum is in the first part, in the second, and so on."""
-        needed = np.zeros(len(self.dealt), dtype=bool)
-        needed[required] = True
+    def cover(self, vital: RowNumbers, wanted: RowNumbers, generator: np.random.Generator) -> None:
+        """Move objects so that strata are in every part, the first parts first; the vital strata first."""
+        self.vital, self.needed = np.zeros((2, len(self.dealt)), dtype=bool)
+        self.vital[vital] = self.needed[vital] = self.needed[wanted] = True
         objects = np.repeat(np.arange(len(self.part)), np.diff(self.rows.starts))
         self.holders = np.zeros(self.dealt.shape, dtype=np.int64)
         np.add.at(self.holders, (self.rows.strata, self.part[objects]), 1)
-        for part in range(len(self.shares)):
-            for stratum in required:
-                if self.holders[stratum, part] == 0:
-                    self._fetch(stratum, part, objects[self.rows.strata == stratum], needed, generator)
+        for strata in (vital, wanted):
+            for part in range(len(self.shares)):
+                for stratum in strata:
+                    if self.holders[stratum, part] == 0:
+                        self._fetch(stratum, part, objects[self.rows.strata == stratum], generator)
 
-    def _fetch(
-        self,
-        stratum: int,
-        part: int,
-        candidates: RowNumbers,
-        needed: npt.NDArray[np.bool_],
-        generator: np.random.Generator,
-    ) -> None:
+    def _fetch(self, stratum: int, part: int, candidates: RowNumbers, generator: np.random.Generator) -> None:
         """Move the object with rows of a stratum into a part that costs least, if one can be spared: from a
-        later part, or from one that has others of all its strata."""
+        part that has others of all its strata; or, if it has others of the vital ones, from a later part or
+        for the sake of a vital stratum."""
         best, least = None, (True, np.inf)
         for item in generator.permutation(candidates):
             strata, counts = self.rows.of(item)
             now = self.part[item]
-            spared = bool((self.holders[strata[needed[strata]], now] > 1).all())
-            if not spared and now < part:
+            several = self.holders[strata, now] > 1
+            spared = bool(several[self.needed[strata]].all())
+            may_be_missed = part < now or self.vital[stratum]
+            if not (spared or (may_be_missed and several[self.vital[strata]].all())):
                 continue
             costs = self._costs(strata, counts)
             back = (counts * self.weight[strata]) @ counts / self.shares[now]

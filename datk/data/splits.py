@@ -218,11 +218,10 @@ def _deal(
         part_of[order] = np.searchsorted(ends, np.arange(len(order)), side="right")
     elif free.any():
         number = np.where(free, np.cumsum(free) - 1, -1)
-        rows, required, strata = _strata(domains, groups, number[inverse], labels)
+        rows, wanted, strata = _strata(domains, groups, number[inverse], labels)
         shares = np.array(fractions if in_test is None else fractions[:2])
-        part_of[free] = deal(
-            tally(*rows, counts[free], strata), shares / shares.sum(), required, strata, generator
-        )
+        entries, of_domains = tally(*rows, counts[free], strata), np.arange(len(domains))
+        part_of[free] = deal(entries, shares / shares.sum(), of_domains, wanted, strata, generator)
     part_of_rows = part_of[inverse]
 
     splits, start = {}, 0
@@ -249,26 +248,27 @@ def _strata(
 
     Returns:
         (object, stratum) of each row as often as it has strata; the strata that should be in every part, the
-        most important first; and how many strata there are.
+        most important first, beside the domains, which are the first ones; and how many strata there are.
     """
     lengths = [len(groups[name]) for name in domains]
-    kinds = [(np.repeat(np.arange(len(domains)), lengths), True)]
+    kinds = [(np.repeat(np.arange(len(domains)), lengths), False)]
     if "source" in domains:
         of_source = [kind for kind in (domains["source"].domain, labels) if kind is not None]
         kinds += [(np.unique(kind, return_inverse=True)[1], True) for kind in of_source]
         if len(of_source) == 2:
             pairs = np.stack(of_source, axis=1)
             kinds.append((np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1), False))
-    of_objects, strata, required, first = [], [], [], 0
+    of_objects, strata, first = [], [], 0
+    wanted = [np.empty(0, dtype=np.int64)]
     for numbers, in_every_part in kinds:  # of the first rows: the source stands first
         own = objects[: len(numbers)]
         of_objects.append(own[own >= 0])
         strata.append(numbers[own >= 0] + first)
         if in_every_part:
             sizes = np.bincount(numbers[own >= 0])
-            required.append(first + np.argsort(sizes, kind="stable"))
+            wanted.append(first + np.argsort(sizes, kind="stable"))
         first += int(numbers.max()) + 1
-    return (np.concatenate(of_objects), np.concatenate(strata)), np.concatenate(required), first
+    return (np.concatenate(of_objects), np.concatenate(strata)), np.concatenate(wanted), first
 
 
 def _refuse_empty(domain: str, parts: list[RowNumbers], rows: int, what: str) -> None:

@@ -57,6 +57,14 @@ def test_every_class_of_single_rows_reaches_its_shares(sizes, seed, random):
 
 
 @pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("labels", [[0, 1, 1], [0, 1, 2], [0, 0, 1, 2], [0, 1, 2, 3, 4]])
+def test_no_part_is_empty_for_the_sake_of_classes(labels, seed):
+    split = stratified(labels, seed=seed).source
+    check_whole(split, len(labels))
+    assert min(len(part) for part in parts(split)) >= 1
+
+
+@pytest.mark.parametrize("seed", range(5))
 def test_few_positives_are_in_every_part(seed):
     labels = (np.arange(500) % 83 == 7).astype(int)
     splits = stratified(labels, seed=seed)
