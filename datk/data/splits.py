@@ -140,7 +140,7 @@ def _deal_images(name: str, samples: Samples, fractions: Fractions, seed: int) -
     train, validation, _ = fractions
     ends = [int(round(share * rows, 6)) for share in (train, train + validation)]
     parts = [np.sort(part) for part in np.split(order, ends)]
-    _refuse_empty(name, parts, rows, "rows")
+    _refuse_empty(name, parts)
     return Split(*parts)
 
 
@@ -229,7 +229,7 @@ def _deal(
         of_domain = part_of_rows[start : start + len(groups[domain])]
         start += len(of_domain)
         parts = [np.flatnonzero(of_domain == part) for part in range(3)]
-        _refuse_empty(domain, parts, len(of_domain), f"rows in {len(np.unique(groups[domain]))} objects")
+        _refuse_empty(domain, parts, groups[domain])
         splits[domain] = Split(*parts)
     return splits
 
@@ -271,11 +271,13 @@ def _strata(
     return (np.concatenate(of_objects), np.concatenate(strata)), np.concatenate(wanted), first
 
 
-def _refuse_empty(domain: str, parts: list[RowNumbers], rows: int, what: str) -> None:
+def _refuse_empty(domain: str, parts: list[RowNumbers], groups: RowNumbers | None = None) -> None:
     for part, indices in zip(PARTS, parts, strict=True):
         if len(indices) == 0:
+            rows = sum(map(len, parts))
+            of_objects = "" if groups is None else f" in {len(np.unique(groups))} objects"
             raise DataError(
-                f"the {part} split of the {domain} is empty: {rows} {what}; give more data, "
+                f"the {part} split of the {domain} is empty: {rows} rows{of_objects}; give more data, "
                 "other data.fractions, or other test masks"
             )
 
