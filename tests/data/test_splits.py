@@ -40,14 +40,15 @@ def apart(sets):
 rows_in_objects = st.lists(st.integers(1, 4), min_size=30, max_size=200)
 
 
+@pytest.mark.parametrize("rule", ["stratified", "grouped"])
 @given(rows_in_objects, rows_in_objects, st.integers(0, 2**40), st.booleans(), st.randoms())
-def test_objects_stay_together_in_both_domains(of_source, of_target, seed, shared, random):
+def test_objects_stay_together_in_both_domains(rule, of_source, of_target, seed, shared, random):
     source_groups = np.repeat(np.arange(len(of_source)), of_source)
     target_groups = np.repeat(np.arange(len(of_target)), of_target)
     for groups in (source_groups, target_groups):
         random.shuffle(groups)
     source, target = samples(len(source_groups), source_groups), samples(len(target_groups), target_groups)
-    splits = split_pair(source, target, shared, SHARES, seed)
+    splits = split_pair(source, target, shared, SHARES, seed, rule)
 
     check_whole(splits.source, len(source_groups))
     check_whole(splits.target, len(target_groups))
@@ -59,27 +60,39 @@ def test_objects_stay_together_in_both_domains(of_source, of_target, seed, share
     assert splits.rule == "grouped"
 
 
+@pytest.mark.parametrize("rule", ["stratified", "grouped"])
 @given(rows_in_objects, rows_in_objects, st.integers(0, 2**40))
-def test_shares_of_many_small_objects_are_near(of_source, of_target, seed):
+def test_shares_of_many_small_objects_are_near(rule, of_source, of_target, seed):
     source_groups = np.repeat(np.arange(len(of_source)), of_source)
     target_groups = np.repeat(np.arange(len(of_target)), of_target)
     source, target = samples(len(source_groups), source_groups), samples(len(target_groups), target_groups)
 
-    alone = split_pair(source, target, False, SHARES, seed)
+    alone = split_pair(source, target, False, SHARES, seed, rule)
     for split, groups in ((alone.source, source_groups), (alone.target, target_groups)):
         ends = np.cumsum([len(part) for part in parts(split)]) / len(groups)
         np.testing.assert_allclose(ends, np.cumsum(SHARES), atol=5 / len(groups))
 
-    together = split_pair(source, target, True, SHARES, seed)
+    together = split_pair(source, target, True, SHARES, seed, rule)
     sizes = [len(a) + len(b) for a, b in zip(parts(together.source), parts(together.target), strict=True)]
     np.testing.assert_allclose(np.cumsum(sizes) / sum(sizes), np.cumsum(SHARES), atol=9 / sum(sizes))
 
 
+@pytest.mark.parametrize("rule", ["stratified", "grouped"])
 @pytest.mark.parametrize("rows", [5, 10, 60, 1000])
-def test_shares_without_groups_are_exact(rows):
-    split = split_pair(samples(rows), samples(1000), False, SHARES, 0).source
+def test_shares_without_groups_are_exact(rows, rule):
+    split = split_pair(samples(rows), samples(1000), False, SHARES, 0, rule).source
     train, validation, _ = (len(part) for part in parts(split))
     assert (train, train + validation) == (int(0.7 * rows), int(0.8 * rows))
+
+
+def test_runs_of_earlier_versions_keep_their_splits():
+    """Rows that they dealt at random, and objects."""
+    rows = split_pair(samples(12), samples(9), False, SHARES, 3, "grouped")
+    objects = split_pair(
+        samples(12, np.arange(12) // 2), samples(9, np.arange(9)), True, SHARES, 3, "grouped"
+    )
+    found = [part.tolist() for splits in (rows, objects) for part in parts(splits.source)[1:]]
+    assert found == [[10, 11], [0, 9], [8, 9], [0, 1]]
 
 
 def test_the_seed_decides():
@@ -137,10 +150,11 @@ def test_an_object_tested_in_one_domain_and_trained_in_the_other_is_refused():
         split_pair(source, target, True, SHARES, 0)
 
 
+@pytest.mark.parametrize("rule", ["stratified", "grouped"])
 @given(st.lists(st.integers(1, 1000), min_size=3, max_size=12), st.integers(0, 1000))
-def test_few_large_objects_fill_every_part(sizes, seed):
+def test_few_large_objects_fill_every_part(rule, sizes, seed):
     groups = np.repeat(np.arange(len(sizes)), sizes)
-    split = split_pair(samples(len(groups), groups), samples(100), False, SHARES, seed).source
+    split = split_pair(samples(len(groups), groups), samples(100), False, SHARES, seed, rule).source
     check_whole(split, len(groups))
     assert apart(groups_in(split, groups))
     assert all(len(part) for part in parts(split))
