@@ -46,6 +46,25 @@ def run_in_two(out, epoch, *arguments, **options):
     return run(out, *arguments, **options, resume=True)
 
 
+def interrupted(out, epoch, **options):
+    """A run with Ctrl-C after an epoch, which is kept."""
+
+    def stopped(self, state, original=Checkpoints.save_last):
+        original(self, state)
+        if state["epoch"] == epoch:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoints, "save_last", stopped)
+        run(out, save_every=0, **options)
+
+
+def files(folder):
+    """What is in a run folder, but for the files that tell of starts."""
+    told = ("log.txt", "environment.json")
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name not in told}
+
+
 def experiment(**config):
     """A resolved configuration of the toy pair and a perceptron, without alignment, but for what is given."""
     return resolve(config={"pair": TOYS + "Toy", "backbone": "mlp", "align": "none", **config})
