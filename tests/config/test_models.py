@@ -1,13 +1,15 @@
 """Options of the core: what earlier versions wrote, and components that are named in other places."""
 
 import json
+import math
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from datk.base.errors import ConfigError, PluginError
 from datk.config.describe import config_toml
-from datk.config.models import GONE, RunConfig, TrainConfig
+from datk.config.models import GONE, DataConfig, RunConfig, TrainConfig
 from datk.config.resolve import changed, resolve
 from datk.config.validation import validate
 
@@ -195,3 +197,46 @@ def test_a_hash_is_of_what_differs_from_the_defaults():
     ]
     for options, difference in others:
         assert changed(resolve(config=[SMALL, options])) == plain | difference
+
+
+# --- what means no data --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("-999", (-999.0,)),
+        ("nan", ("nan",)),
+        ("NaN, -32768,+Infinity", ("nan", -32768.0, "inf")),
+        (-999, (-999.0,)),
+        (math.nan, ("nan",)),
+        ([math.nan, -math.inf, 1e30], ("nan", "-inf", 1e30)),
+        (["nan", "-9.5e3"], ("nan", -9500.0)),
+        ([], ()),
+    ],
+)
+def test_missing_values_are_read_and_written_and_read_again(given, read):
+    config = RunConfig(data={"missing": given})
+    assert config.data.missing == read
+    written = json.dumps(config.model_dump(mode="json"), allow_nan=False)
+    assert RunConfig(**json.loads(written)) == config
+    chosen = resolve(config=SMALL | {"data": {"missing": given}, "pair": "mock-mergers"})
+    assert resolve(config=tomllib.loads(config_toml(chosen))).config.data.missing == read
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"missing": "none"}, r"missing\.0\.float .*number"),
+        ({"missing": {"a": 1}}, "missing"),
+        ({"missing_fill": "mean"}, "missing_fill"),
+        ({"missing_fill": "nan"}, "missing_fill"),
+        ({"clip": [99, 1]}, "clip must be two percentiles in increasing order"),
+        ({"clip": [-1, 50]}, "clip must be two percentiles"),
+        ({"clip": [5]}, "clip"),
+        ({"evaluation_batch": 0}, "evaluation_batch"),
+    ],
+)
+def test_what_cleans_no_values_is_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        validate(DataConfig, options)

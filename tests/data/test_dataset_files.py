@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import datk
 from datk.data.dataset import prepare
@@ -18,14 +19,20 @@ from tests import build
 from tests.toys import TOYS
 
 
-def write_arrays(folder, kind, dtype):
-    """Source and target images, channels last, in files of one kind; the options that name them."""
+def write_arrays(folder, kind, dtype, marker=None):
+    """Source and target images, channels last, in files of one kind; the options that name them.
+
+    marker: value of the first pixel of every third row.
+    """
     rng = np.random.default_rng(0)
     y = np.arange(60) % 2
     x = {
         domain: (rng.integers(0, 150, (60, 16, 17, 3)) + 50 * y[:, None, None, None] + shift).astype(dtype)
         for domain, shift in (("source", 0), ("target", 20))
     }
+    if marker is not None:
+        for images in x.values():
+            images[::3, 0, 0] = marker
     if kind == "npy":
         for domain, images in x.items():
             np.save(folder / f"{domain}.npy", images)
@@ -81,6 +88,27 @@ def test_the_weights_do_not_depend_on_where_the_rows_are(dtype, tmp_path, monkey
     assert len({result.weights_sha256 for result in results}) == 1
     assert len({result.data_sha256 for result in results}) == 1
     assert all(result.metrics == results[0].metrics for result in results)
+
+
+def test_missing_values_are_filled_alike_wherever_the_rows_are_and_saved_with_the_model(tmp_path):
+    """The run goes on where it was stopped, and its notes say what is odd where nothing was named."""
+    results = {}
+    for kind, memory_gb in (("npz", 1.0), ("h5", 1.0), ("h5", 1e-9)):
+        folder = tmp_path / f"{kind}-{memory_gb}"
+        folder.mkdir()
+        pair = write_arrays(folder, kind, "int16", marker=-32768)
+        clean = {"data.missing": -32768, "data.clip": [1, 99], "data.memory_gb": memory_gb}
+        results[folder] = train(pair, folder / "run", **clean)
+    assert len({result.weights_sha256 for result in results.values()}) == 1
+    saved = load_file(folder / "run" / "checkpoints" / "selected.safetensors")
+    for domain in ("source", "target"):
+        missing, fill = (saved[f"standardizers.{domain}.{name}"] for name in ("missing", "fill"))
+        assert missing.tolist() == [-32768]
+        assert fill.shape == (3, 1, 1)
+        assert ((fill > 50) & (fill < 170)).all()
+    assert not any("-32768" in note for result in results.values() for note in result.notes)
+    noted = train(pair, tmp_path / "noted").notes
+    assert any("source: the value -32768" in note and "--set data.missing=-32768" in note for note in noted)
 
 
 @pytest.mark.gpu
