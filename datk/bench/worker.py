@@ -41,7 +41,8 @@ def main() -> None:
         _run(asked["config"], Path(asked["out"]))
     except (Exception, SystemExit) as error:
         text = str(error) if isinstance(error, DatkError) else _fault(error)
-        print(f"{ERROR}{one_line(text)}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"{ERROR}{one_line(text)}\n")
+        sys.stderr.flush()
         sys.exit(2)
 
 

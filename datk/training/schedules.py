@@ -20,7 +20,8 @@ def one_cycle(step: int, total: int) -> float:
 
 def triangle(step: int, period: int) -> float:
     """Linearly from 1/10 up to 1 over half a period, rounded down, and back over the rest of it, again and
-    again: the "one-cycle" of DeepMerge II's code, whose period is int(0.9 x cycle length x steps per epoch)."""
+    again: the "one-cycle" of DeepMerge II's code, whose period is int(0.9 x cycle length x steps an epoch).
+    """
     period = max(2, period)
     half, position = period // 2, step % period
     height = position / half if position <= half else (period - position) / (period - half)
