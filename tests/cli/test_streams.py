@@ -94,7 +94,7 @@ def test_any_encoding_shows_a_complete_run(tiny_pair, encoding):
     done = program("run", *tiny_pair, "--seed", "0,1", "--out", "run", PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done
     shown = done.stdout.decode(encoding)
-    assert re.search(r"accuracy +\S+ (\+/-|±) \S+", shown), shown
+    assert re.search(r"accuracy[ |│]+\S+ (\+/-|±) \S+", shown), shown
     assert ("─" in shown) == (encoding == "utf-8")
 
 
@@ -173,7 +173,8 @@ def test_what_a_component_says_does_not_steer_the_terminal(datk, tiny_pair):
 def test_a_note_is_a_line_of_the_log_that_steers_nothing(datk, tiny_pair):
     Path("noted.py").write_text(
         "from datk_arrays.pair import Arrays\nclass Noted(Arrays):\n"
-        f"    notes = ('first\\nsecond' + {STEERING!r},)\n"
+        "    def __init__(self, config):\n        super().__init__(config)\n"
+        f"        self.notes = ('first\\nsecond' + {STEERING!r},)\n"
     )
     outcome = datk("run", *tiny_pair, "--pair", "./noted.py:Noted", "--out", "run")
     assert outcome.code == 0, outcome.err

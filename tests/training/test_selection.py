@@ -189,11 +189,11 @@ def test_only_the_oracle_looks_at_the_answers_before_the_end(tmp_path, monkeypat
     """Other answers, another epoch; with any other selector nobody asks for those of validation rows."""
     asked = []
 
-    def answers(dataset, rows, original=evaluate._answers):
+    def told(dataset, rows, original=evaluate._told):
         asked.append(rows)
         return original(dataset, rows)
 
-    monkeypatch.setattr(evaluate, "_answers", answers)
+    monkeypatch.setattr(evaluate, "_told", told)
     split = build.dataset(build.experiment(pair=TOY)).training.target.split
     for select, parts in [("source-validation-loss", ["test"]), ("oracle", ["validation", "test"])]:
         asked.clear()

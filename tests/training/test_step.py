@@ -74,8 +74,9 @@ def test_the_losses_change_from_step_to_step():
 def test_the_memory_format_changes_rounding_only(method, backbone):
     formats = ("contiguous", "channels-last", "auto")
     contiguous, last, auto = (losses(method, memory_format=name, backbone=backbone) for name in formats)
-    close(last[:10], contiguous[:10], 1e-4)
-    close(last, contiguous, 1e-3)
+    close(last[:3], contiguous[:3], 1e-5)
+    # Soon a value falls to the other side of a ReLU or of a maximum, and small differences are larger ones.
+    close(last, contiguous, 1e-2)
     assert torch.equal(auto, last)
     if backbone == "deepmerge":
         assert not torch.equal(last, contiguous)
