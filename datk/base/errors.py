@@ -60,6 +60,10 @@ TOO_LARGE = (
 """What is said, in lower case, of a size that no machine has."""
 
 
+NO_NAME = ("embedded null", "could not determine home directory")
+"""What Python says, in lower case, of a path that no file can have."""
+
+
 def machine_fault(error: BaseException) -> DatkError | None:
     """What to tell the user of an exception that the machine raised: its memory is short, or its files cannot
     be read or written. None for any other exception."""
@@ -75,6 +79,10 @@ def machine_fault(error: BaseException) -> DatkError | None:
         return RunError(f"{_what_failed(error)}; {ADVICE.get(error.errno or 0, 'see to it and try again')}")
     if isinstance(error, UnicodeEncodeError):
         return RunError(f"a name cannot be written as UTF-8 ({_first_line(error)}); give it another name")
+    if isinstance(error, ValueError | RuntimeError) and any(words in said for words in NO_NAME):
+        return RunError(f"there can be no file of that name ({_first_line(error)}); give another")
+    if isinstance(error, EOFError):
+        return RunError(f"a file ends before it should ({_first_line(error)}); see that it is whole")
     return None
 
 

@@ -160,9 +160,13 @@ def append_line(path: Path, line: str) -> None:
         file.write(line + "\n")
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it holds {name}, which is no number of JSON")
+
+
 def read_json(path: Path) -> Any:
     """Parsed JSON. Raises `RunError` if the file is missing or malformed."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be read: {error}") from None

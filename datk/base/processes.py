@@ -63,7 +63,7 @@ def joined(device: str) -> Iterator[None]:
     try:
         dist.init_process_group("nccl" if mine.type == "cuda" else "gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0][:200]
         raise RunError(f"the other processes cannot be reached ({reason}); start all by torchrun") from error
     try:
         yield

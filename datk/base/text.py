@@ -41,6 +41,12 @@ def one_line(text: str) -> str:
     return printable(re.sub(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", text.strip()), keep="")
 
 
+def shortened(text: str, limit: int = 1000) -> str:
+    """The beginning and the end of a text that is longer than a screen, as one with a huge name in it is."""
+    half = (limit - 5) // 2
+    return text if len(text) <= limit else f"{text[:half]} ... {text[-half:]}"
+
+
 def encodable(text: str, encoding: str | None) -> str:
     """The text as an encoding can say it: ± as +/-, and what it lacks and has no stand-in as an escape."""
     try:

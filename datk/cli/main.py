@@ -13,7 +13,7 @@ import click
 from datk.base.environment import processes_count
 from datk.base.errors import DatkError, PluginError, did_you_mean
 from datk.base.signals import stopped_by_signals
-from datk.base.text import one_line
+from datk.base.text import one_line, shortened
 from datk.base.version import __version__
 from datk.cli.bench import bench
 from datk.cli.config import config
@@ -110,7 +110,9 @@ def _called(arguments: list[str]) -> Any:
         warnings.showwarning = _show_warning
     try:
         return cli.main(arguments, prog_name="datk", standalone_mode=False)
-    except click.Abort:
+    except click.Abort as abort:
+        if isinstance(abort.__cause__, EOFError):  # click takes it for the user's end of input
+            return _tell(abort.__cause__, debug)
         return 130
     except KeyboardInterrupt:
         say("interrupted", err=True)
@@ -123,11 +125,16 @@ def _called(arguments: list[str]) -> Any:
             return 2
         return stop.code if stop.code is None or isinstance(stop.code, int) else 1
     except Exception as error:
-        if debug:
-            traceback.print_exc()
-        code, message = _explained(error)
-        say(one_line(" ".join(message.split())), err=True)
-        return code
+        return _tell(error, debug)
+
+
+def _tell(error: Exception, debug: bool) -> int:
+    """Say on a line what is wrong; the exit code."""
+    if debug:
+        traceback.print_exception(error)
+    code, message = _explained(error)
+    say(shortened(one_line(" ".join(message.split()))), err=True)
+    return code
 
 
 def _who() -> str:

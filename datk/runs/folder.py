@@ -253,7 +253,7 @@ class RunFolder:
             with np.load(self.path / "splits.npz", allow_pickle=False) as recorded:
                 parts = [part for part in splits if part in recorded]
                 return not all(np.array_equal(recorded[part], splits[part]) for part in parts)
-        except (OSError, ValueError, zipfile.BadZipFile):
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             return False
 
     def starts(self) -> list[dict[str, Any]]:

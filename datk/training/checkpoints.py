@@ -69,8 +69,8 @@ class Checkpoints:
         if not (self.writes and self.metrics.is_file()):
             return
         kept = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
-            with suppress(json.JSONDecodeError):
+        for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError, AttributeError, TypeError, RecursionError):
                 if json.loads(line).get("epoch", 0) <= epoch:
                     kept.append(line + "\n")
         write_atomically(self.metrics, lambda file: file.write("".join(kept).encode()))
