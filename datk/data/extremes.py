@@ -1,7 +1,7 @@
 """Values that stand out: markers of missing data, and extremes that leave nothing of all other values."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -159,9 +159,9 @@ class OddValue:
                 f"if it means no data, --set data.missing={self.shown} fills it by the channel's median"
             )
         return (
-            f"{self.domain}: standardised values reach {far} deviations ({self.shown} {where}), and all "
-            f"others are small beside them; --set data.clip=[0.1,99.9] cuts extremes, "
-            f"--set data.missing={self.shown} fills a value that means no data"
+            f"{self.domain}: standardised values reach {far} deviations in {channels_text(self.channels)} "
+            f"({self.shown} in {self.rows} of {self.total} rows), and all others are small beside them; "
+            "--set data.clip=[0.1,99.9] cuts extremes"
         )
 
     @property
@@ -221,13 +221,11 @@ def odd_values(
                 alone,
             )
     ordered = sorted(odd.values(), key=lambda each: (not each.alone, -each.deviations))
-    # Of a channel's extremes that are large alone the farthest tells enough.
-    told: set[int] = set()
-    kept = []
-    for each in ordered:
-        if each.alone or not told.issuperset(each.channels):
-            kept.append(each)
-            told.update(each.channels)
+    kept = [each for each in ordered if each.alone]
+    large = [each for each in ordered if not each.alone]
+    if large:  # of values that are large alone the farthest tells enough, and in which channels there are some
+        channels = sorted({channel for each in large for channel in each.channels})
+        kept.append(replace(large[0], channels=tuple(channels)))
     return kept
 
 

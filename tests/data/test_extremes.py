@@ -98,8 +98,12 @@ def test_extremes_beyond_50_deviations():
     (odd,) = told(x)
     assert (odd.alone, odd.channels, odd.rows) == (False, (1,), 1)
     assert "standardised values reach" in odd.message()
-    assert "(30000 in channel 1, 1 of 200 rows)" in odd.message()
+    assert "in channel 1 (30000 in 1 of 200 rows)" in odd.message()
     assert "--set data.clip=[0.1,99.9]" in odd.message()
+    x[9, 0, :2] = 9000, 20000
+    (odd,) = told(x)
+    assert odd.channels == (0, 1)
+    assert "in channels 0, 1 (20000 in 1 of 200 rows)" in odd.message()
 
 
 @pytest.mark.parametrize(
