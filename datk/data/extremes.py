@@ -223,7 +223,7 @@ def odd_values(
     ordered = sorted(odd.values(), key=lambda each: (not each.alone, -each.deviations))
     kept = [each for each in ordered if each.alone]
     large = [each for each in ordered if not each.alone]
-    if large:  # of values that are large alone the farthest tells enough, and in which channels there are some
+    if large:  # the farthest of them tells enough, with the channels in which there are others
         channels = sorted({channel for each in large for channel in each.channels})
         kept.append(replace(large[0], channels=tuple(channels)))
     return kept
