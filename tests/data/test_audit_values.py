@@ -40,11 +40,12 @@ def test_extremes_are_told_and_cut():
     pair = sound()
     pair.target.x[4, 1, 3:5, 3] = 80, 300
     found = findings(pair)
-    assert alarming(found) == {("odd values", "target"): "medium"}
-    message = only(found, "odd values", "target").message
-    assert "deviations (300 in channel 1, 1 of 160 rows)" in message
-    assert "--set data.clip=[0.1,99.9]" in message
-    assert alarming(findings(pair, clip=[0.1, 99.9])) == {}
+    assert alarming(found) == {}
+    finding = only(found, "odd values", "target")
+    assert finding.severity == "low"
+    assert "deviations in channel 1 (300 in 1 of 160 rows)" in finding.message
+    assert "--set data.clip=[0.1,99.9]" in finding.message
+    assert only(findings(pair, clip=[0.1, 99.9]), "odd values", "target").severity == "ok"
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,9 @@ from datk.interfaces import Array, DomainPair
 
 NOT_FINITE = (np.nan, np.inf, -np.inf)
 
+RUINOUS = 500.0
+"""Deviations from the mean from which on a value leaves little of all others."""
+
 ALIKE = 1000.0
 """Ratio of deviations, and distance of means in units of them, up to which two domains share an offset and a
 unit: rows that both have are then equal."""
@@ -162,7 +165,9 @@ def _odd_finding(domain: str, x: Array, odd: Sequence[OddValue]) -> Finding:
     for start, chunk in chunks(x) if markers else ():
         found = is_missing(chunk, markers).reshape(len(chunk), -1).any(axis=1)
         rows += (start + np.flatnonzero(found)).tolist()
-    severity: Severity = "high" if any(each.alone and each.rows > 1 for each in odd) else "medium"
+    severity: Severity = "low"  # the bright core of a galaxy is far from the mean, too
+    if any(each.alone or each.deviations > RUINOUS for each in odd):
+        severity = "high" if any(each.alone and each.rows > 1 for each in odd) else "medium"
     told = "; ".join(each.message().removeprefix(f"{domain}: ") for each in odd[:SHOWN])
     more = f"; and {len(odd) - SHOWN} more values" if len(odd) > SHOWN else ""
     left_out = "; the other checks fill it" if markers else ""
