@@ -25,7 +25,5 @@ def config_show(
     seeds = parse_seeds(seed)
     if seeds is not None:
         selectors["seed"] = seeds[0]
-    experiment = resolve(
-        recipe=recipe, config=config, selectors=selectors, overrides=overrides, to_run=False
-    )
+    experiment = resolve(recipe=recipe, config=config, selectors=selectors, overrides=overrides, to_run=False)
     say(config_toml(experiment), end="")

@@ -115,7 +115,6 @@ class Checkpoints:
         except (OSError, safetensors.SafetensorError) as error:
             raise RunError(f"model {self.selected} cannot be read: {error}") from None
 
-
     def selected_about(self) -> dict[str, Any]:
         """What the model of the best epoch is of; empty where that is not recorded, as by the first versions.
         Raises `RunError` if the model is missing or damaged."""
