@@ -68,8 +68,10 @@ def test_the_configuration_file_and_the_python_code_run():
             file[name] = value
     np.savez("observed.npz", images=images, galaxy_id=fields["galaxy_id"])
     Path("my-data.toml").write_text(block("toml")[0].replace("epochs = 30", "epochs = 1"))
-    names: dict = {}
+    vectors = rng.normal(size=(40, 6))
+    names: dict = {"x": vectors, "y": fields["labels"], "x_new": vectors + 1}
     exec(block("python")[0], names)
     assert names["result"].metrics["target"] == {}
     assert names["datk"] is datk
     assert any("no labels" in note for note in names["result"].notes)
+    assert [result.seed for result in names["several"].results] == [0, 1, 2]
