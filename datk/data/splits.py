@@ -129,7 +129,8 @@ def numbered(split: Split, seed: int, domain: str) -> Split:
     return replace(split, train=train, validation=validation)
 
 
-def _groups(samples: Samples) -> RowNumbers:
+def groups_of(samples: Samples) -> RowNumbers:
+    """Number of the object that each row shows [N]: its own where the pair names none."""
     return np.arange(samples.x.shape[0]) if samples.groups is None else np.asarray(samples.groups)
 
 
@@ -147,14 +148,14 @@ def _deal_images(name: str, samples: Samples, fractions: Fractions, seed: int) -
 def _uneven(name: str, samples: Samples, split: Split, fractions: Fractions) -> list[str]:
     """A note if a domain is not divided as was asked for."""
     sizes = [len(rows) for rows in _parts(split).values()]
-    return uneven_shares(name, _groups(samples), sizes, fractions, samples.test is not None)
+    return uneven_shares(name, groups_of(samples), sizes, fractions, samples.test is not None)
 
 
 def _copies(domains: dict[str, Samples], parts: dict[str, Split], shared_groups: bool) -> list[str]:
     """How many test rows show an object that some training row shows too."""
     if all(samples.groups is None for samples in domains.values()):
         return ["split by single images, because of split=paper: views of one object may be on both sides"]
-    groups = {name: _groups(samples) for name, samples in domains.items()}
+    groups = {name: groups_of(samples) for name, samples in domains.items()}
     trained = {name: groups[name][parts[name].train] for name in domains}
     if shared_groups:
         trained = dict.fromkeys(domains, np.concatenate(list(trained.values())))
@@ -168,7 +169,7 @@ def _adapted_to_all(source: Samples, target: Samples, split: Split, shared_group
     rows = target.x.shape[0]
     notes = [f"all {rows} target rows were trained on, without labels, and scored (data.target_rows=all)"]
     if shared_groups:
-        of_source, of_target = _groups(source), _groups(target)
+        of_source, of_target = groups_of(source), groups_of(target)
         twins = np.isin(of_target, of_source[split.train]).mean()
         tested = np.isin(of_source[split.test], of_target).mean()
         notes.append(
@@ -204,7 +205,7 @@ def _deal(
     labels: RowNumbers | None,
 ) -> dict[str, Split]:
     """Split domains that share their objects."""
-    groups = {name: _groups(samples) for name, samples in domains.items()}
+    groups = {name: groups_of(samples) for name, samples in domains.items()}
     all_groups = np.concatenate(list(groups.values()))
     objects, inverse, counts = np.unique(all_groups, return_inverse=True, return_counts=True)
     in_test = _fixed_test(domains, groups, objects)

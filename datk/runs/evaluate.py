@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from datk.base.errors import ConfigError, RunError
 from datk.data.contract import checked_labels
 from datk.data.dataset import Dataset, Domain
-from datk.data.splits import RowNumbers
+from datk.data.splits import RowNumbers, groups_of
 from datk.interfaces import DomainPair
 from datk.runs.labels import (
     Counts,
@@ -25,6 +25,7 @@ from datk.runs.labels import (
 )
 from datk.runs.metrics import Metrics
 from datk.runs.oracle import Oracle
+from datk.runs.outputs import PartOutputs
 from datk.training.predict import predict
 
 
@@ -45,6 +46,8 @@ class Evaluation:
     """Checksum of the labels that the target was scored by."""
     notes: tuple[str, ...]
     """What must be said of the numbers."""
+    outputs: dict[tuple[str, str], PartOutputs]
+    """What the network said of the rows, by domain and part."""
 
 
 def evaluate(predictor: nn.Module, dataset: Dataset) -> dict[str, dict[str, Metrics]]:
@@ -62,6 +65,7 @@ def evaluation(predictor: nn.Module, dataset: Dataset) -> Evaluation:
     source, target = dataset.training.source, dataset.training.target
     metrics: dict[str, dict[str, Metrics]] = {"source": {}, "target": {}}
     counts: Counts = {}
+    kept: dict[tuple[str, str], PartOutputs] = {}
 
     def score(domain: str, part: str, logits: npt.NDArray[np.float32], labels: npt.NDArray[Any]) -> None:
         metrics.setdefault(domain, {})[part] = _scored(dataset, logits, labels)
@@ -75,6 +79,8 @@ def evaluation(predictor: nn.Module, dataset: Dataset) -> Evaluation:
         rows = getattr(source.split, part)
         labels = dataset.labels[rows]
         logits = None if part == "train" else _finite_logits(predictor, source, rows)
+        if logits is not None:
+            kept["source", part] = PartOutputs(rows, logits, labels, groups_of(source.rows.samples)[rows])
         several = dataset.pair.sources if len(dataset.pair.sources) > 1 else ()
         numbers = source.numbers.numpy()[rows]
         everyone = np.ones(len(rows), bool)
@@ -84,6 +90,8 @@ def evaluation(predictor: nn.Module, dataset: Dataset) -> Evaluation:
                 count(domain, part, labels[mask])
             elif mask.any():
                 score(domain, part, logits[mask], labels[mask])
+    rows, groups = target.split.train, groups_of(target.rows.samples)
+    kept["target", "train"] = PartOutputs(rows, predict(predictor, target, rows), None, groups[rows])
     told, answers_sha256 = _told(dataset, target.split.test)
     if told is None or not told.scored.any():
         notes = ["the target has no labels: nothing on the target could be scored"]
@@ -93,7 +101,9 @@ def evaluation(predictor: nn.Module, dataset: Dataset) -> Evaluation:
             ]
     else:
         notes = unknown_labels(told.counts)
-        logits = _finite_logits(predictor, target, target.split.test[told.scored])
+        rows = target.split.test[told.scored]
+        logits = _finite_logits(predictor, target, rows)
+        kept["target", "test"] = PartOutputs(rows, logits, told.values, groups[rows])
         score("target", "test", logits, told.values)
     return Evaluation(
         metrics=metrics,
@@ -101,6 +111,7 @@ def evaluation(predictor: nn.Module, dataset: Dataset) -> Evaluation:
         target_labels={} if told is None else told.counts,
         answers_sha256=answers_sha256,
         notes=(*notes, *undefined_scores(counts, dataset.info.positive_class)),
+        outputs=kept,
     )
 
 

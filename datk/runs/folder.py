@@ -4,6 +4,7 @@ config.json        resolved configuration, itself valid for --config
 environment.json   versions, device, command, checksums of the data and of the weights that it starts from
                    (`init`), each time the run was started
 splits.npz         row numbers of every part of both domains
+outputs.npz        what the selected network says of their rows, see `datk.runs.outputs`
 metrics.jsonl, checkpoints/   see `datk.training.checkpoints`
 log.txt            what was shown, as plain lines
 result.json        written last: there if and only if the run is complete
@@ -26,6 +27,7 @@ from datk.base.version import __version__
 from datk.config import merge
 from datk.config.models import FORMER, RunConfig
 from datk.config.resolve import Component, Experiment, resolve
+from datk.runs import outputs
 from datk.runs.environment import changes, environment
 from datk.runs.recognize import FILES, is_empty, is_run, refuse_links, seeds_in
 from datk.runs.result import RunResult, read_result
@@ -282,10 +284,11 @@ class RunFolder:
             hooks += [hook for hook in start.get("hooks", ()) if hook not in hooks]
         return hooks
 
-    def finish(self, result: RunResult) -> RunResult:
-        """Write result.json, the mark of a completed run."""
+    def finish(self, result: RunResult, kept: outputs.Parts) -> RunResult:
+        """Write outputs.npz, then result.json, the mark of a completed run."""
         if self.writes:
             self.files.demand_ours()
+            outputs.write(self.path, kept)
             write_json(self.path / "result.json", result.model_dump(mode="json"))
         result._folder = self.path
         return result

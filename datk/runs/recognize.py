@@ -17,6 +17,7 @@ FILES = (
     "metrics.jsonl",
     "log.txt",
     "splits.npz",
+    "outputs.npz",
     "config.json",
 )
 """What a run writes into its folder; the mark of a completed run first, the mark of any run last."""

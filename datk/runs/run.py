@@ -242,7 +242,8 @@ class Run:
                 selection_sha256=self.selection_sha256,
                 hooks=self.folder.hooks(),
                 notes=self.notes,
-            )
+            ),
+            found.outputs,
         )
         recorded = result.model_dump(mode="json")
         self.hooks.notify("run_finished", folder=self.folder.path, result=recorded)
