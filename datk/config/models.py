@@ -24,6 +24,9 @@ Rule = Literal["stratified", "grouped", "paper"]
 TargetRows = Literal["split", "all"]
 """Which target rows are trained on and scored."""
 
+StandardizeBy = Literal["source", "per-domain", "none"]
+"""By which constants samples are standardised, see `datk.data.constants`."""
+
 GONE = {
     "together": "datk bench --jobs N trains several seeds side by side",
     "graphs": "train.compile=reduce-overhead records CUDA graphs",
@@ -31,7 +34,7 @@ GONE = {
 """Options of `train` that earlier versions had and wrote into every config.json, and what stands in for
 them."""
 
-FORMER: Options = {"split": "grouped", "data": {"split_seed": "run"}}
+FORMER: Options = {"split": "grouped", "data": {"split_seed": "run", "standardize": "per-domain"}}
 """What earlier versions did where nothing was said: it holds for the runs and suites that they began."""
 
 COMPILED = {"false": "none", "true": "default"}
@@ -122,6 +125,12 @@ class DataConfig(ComponentConfig):
     target_rows: TargetRows = "split"
     """Target rows that are trained on, without labels, and scored: those of their parts (`split`), or all of
     them in each part (`all`), as in the tables of Office, VisDA and AdaTime."""
+
+    standardize: StandardizeBy = "source"
+    """By which mean and deviation, per channel of images and per feature of vectors, samples are
+    standardised: those of the source's training rows in both domains, so that nothing of the target comes in;
+    those of each domain's own training rows, which is an adaptation by itself, and a wrong one where classes
+    have other shares in the target (`per-domain`); or not at all (`none`)."""
 
     missing: MissingValues = ()
     """Values of samples that mean "no data", in both domains: numbers, nan, inf or -inf, one or a list, for

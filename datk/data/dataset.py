@@ -19,6 +19,7 @@ from datk.base.rng import torch_generator
 from datk.config.models import RunConfig, TrainConfig
 from datk.data.augment import augmentation
 from datk.data.cleaning import Cleaning
+from datk.data.constants import standardizers
 from datk.data.extremes import Extremes, lost_digits, odd_values
 from datk.data.inspection import inspect_pair
 from datk.data.rows import Rows, open_rows
@@ -273,7 +274,8 @@ class Dataset:
             for number, extremes in enumerate(found):
                 name = self.pair.sources[number] if len(found) > 1 else domain.name
                 mean, std, low, high = domain.standardize.constants(number)
-                notes += [odd.message() for odd in odd_values(name, extremes, mean, std, low, high)]
+                if domain.standardize.scales:
+                    notes += [odd.message() for odd in odd_values(name, extremes, mean, std, low, high)]
                 notes += lost_digits(name, extremes, mean, std)
         return tuple(notes)
 
@@ -357,26 +359,28 @@ def prepare(
     task.fit(training_labels)
     labels = task.encode(torch.from_numpy(np.array(inspected.labels)))
 
-    def ready(name: str, samples: Samples, split: Split, numbers: npt.NDArray[np.int64]) -> Domain:
-        sources = len(pair.sources) if name == "source" else 1
-        standardize = Standardize(info.shape, sources, cleaning)
-        of_rows = numbers if sources > 1 else None
-        if config.init_normalization == "fresh":
-            standardize.fit(samples.x, split.train, of_rows)
-        else:  # of a run that did not clean
-            standardize.fit_cleaning(samples.x, split.train, of_rows)
-        standardize.place(device)
+    samples = {"source": pair.source, "target": pair.target}
+    standardize = standardizers(
+        config.data.standardize,
+        samples,
+        {"source": splits.source.train, "target": splits.target.train},
+        of_source,
+        cleaning,
+        fresh=config.init_normalization == "fresh",
+    )
+
+    def ready(name: str, split: Split, numbers: npt.NDArray[np.int64]) -> Domain:
+        standardize[name].place(device)
         return Domain(
             name,
-            DomainRows(samples, standardize, numbers, device, config.data.memory_gb),
+            DomainRows(samples[name], standardize[name], numbers, device, config.data.memory_gb),
             numbered(split, config.seed, name),
-            standardize,
+            standardize[name],
             torch.from_numpy(numbers),
             evaluation_batch(config, info.shape),
         )
 
-    source, target = pair.source, pair.target
-    of_target = np.full(target.x.shape[0], len(pair.sources), np.int64)
+    of_target = np.full(pair.target.x.shape[0], len(pair.sources), np.int64)
     return Dataset(
         pair=pair,
         task=task,
@@ -385,8 +389,8 @@ def prepare(
         splits=splits,
         labels=inspected.labels,
         training=TrainingData(
-            ready("source", source, splits.source, of_source),
-            ready("target", target, splits.target, of_target),
+            ready("source", splits.source, of_source),
+            ready("target", splits.target, of_target),
             labels,
             config.train,
             config.seed,

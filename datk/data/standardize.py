@@ -1,4 +1,4 @@
-"""Per-domain, per-channel standardisation, fitted on training rows only, and what is cleaned before it."""
+"""Standardisation by channel, fitted on training rows only, and what is cleaned before it."""
 
 from typing import Any
 
@@ -57,6 +57,10 @@ class Standardize(nn.Module):
         self.cleaning = cleaning or Cleaning()
         self.device = torch.device("cpu")
         """Of what `forward` gets and gives."""
+        self.varies = torch.ones(constants, dtype=torch.bool)
+        """Channels with a spread in the rows that the constants were fitted to."""
+        self.scales = True
+        """Whether values are standardised at all, not only cleaned."""
         self.register_buffer("mean", torch.zeros(constants))
         self.register_buffer("std", torch.ones(constants))
         for name in CONSTANTS[2:]:
@@ -150,10 +154,22 @@ class Standardize(nn.Module):
         mean, std, rest = (np.stack(each).reshape(self.mean.shape) for each in zip(*fitted, strict=True))
         safe = x.dtype in (np.bool_, np.uint8, np.float16)
         safe = safe or (x.dtype == np.float32 and fits_float32(mean, std))
+        self.varies = torch.from_numpy(std > 0)
         std = np.where(std > 0, std, 1.0)
         kind = torch.float32 if safe and not self.cleaning else torch.float64
         self.mean, self.std = torch.from_numpy(mean).to(kind), torch.from_numpy(std).to(kind)
         self.rest = torch.from_numpy(rest) if (np.abs(rest) > 1e-6 * std).any() else None
+
+    def follow(self, other: "Standardize") -> None:
+        """Take over mean and deviation of another domain, not how values are cleaned.
+
+        What does not vary there says nothing here: the network has no weights for it that are trained. Such a
+        channel becomes constant in this domain, too.
+        """
+        kind = torch.float64 if self.cleaning else other.mean.dtype
+        self.mean = other.mean.to(kind, copy=True)
+        self.std = torch.where(other.varies, other.std, torch.inf).to(kind)
+        self.rest = None if other.rest is None else other.rest.clone()
 
     def fit_cleaning(
         self, x: Array, rows: npt.NDArray[np.int64], numbers: npt.NDArray[np.int64] | None = None

@@ -57,7 +57,7 @@ def read(folder: Path) -> dict[tuple[str, str], PartOutputs]:
                 (domain, part): PartOutputs(
                     arrays[f"{domain}_{part}_rows"],
                     arrays[f"{domain}_{part}_logits"],
-                    arrays[f"{domain}_{part}_labels"] if f"{domain}_{part}_labels" in arrays else None,
+                    arrays.get(f"{domain}_{part}_labels"),
                     arrays[f"{domain}_{part}_groups"],
                 )
                 for domain, part in PARTS
