@@ -27,6 +27,9 @@ TargetRows = Literal["split", "all"]
 StandardizeBy = Literal["source", "per-domain", "none"]
 """By which constants samples are standardised, see `datk.data.constants`."""
 
+EPOCHS, STEPS = 20, 1000
+"""How long a run trains at least if nothing is said."""
+
 GONE = {
     "together": "datk bench --jobs N trains several seeds side by side",
     "graphs": "train.compile=reduce-overhead records CUDA graphs",
@@ -34,7 +37,7 @@ GONE = {
 """Options of `train` that earlier versions had and wrote into every config.json, and what stands in for
 them."""
 
-FORMER: Options = {"split": "grouped", "data": {"split_seed": "run", "standardize": "per-domain"}}
+FORMER: Options = {"split": "grouped", "data": {"split_seed": "run", "standardize": "per-domain"}, "train": {"epochs": 20}}
 """What earlier versions did where nothing was said: it holds for the runs and suites that they began."""
 
 COMPILED = {"false": "none", "true": "default"}
@@ -170,14 +173,25 @@ class TrainConfig(ComponentConfig):
     """How the model is trained. The optimiser's values are those of DeepMerge II (Ciprijanovic et al. 2021),
     whose code also used amsgrad for its runs with MMD."""
 
-    epochs: int = Field(20, ge=1)
-    """Passes over the source's training rows."""
+    epochs: int | None = Field(None, ge=1)
+    """Passes over the source's training rows. If neither these nor `steps` are given, 20, or as many as make
+    1000 steps, if that is more: 20 passes over a small table are few steps."""
+
+    steps: int | None = Field(None, ge=1)
+    """Steps of the optimiser, in place of `epochs`; the last pass is a whole one."""
 
     batch_size: int = Field(128, ge=2)
     """Rows of each domain in a step; a domain with fewer training rows gives all of them."""
 
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """Adam with the weight decay as an L2 penalty, AdamW, which decouples it (Loshchilov & Hutter 2019), or
+    stochastic gradient descent with Nesterov's momentum."""
+
     lr: float = Field(1e-3, gt=0)
-    """Peak learning rate of Adam."""
+    """Peak learning rate."""
+
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Momentum of `sgd`."""
 
     betas: tuple[float, float] = (0.7, 0.8)
     """Adam's decay rates of the first and second moment."""
@@ -186,7 +200,7 @@ class TrainConfig(ComponentConfig):
     """Adam's term against division by zero."""
 
     weight_decay: float = Field(1e-4, ge=0)
-    """L2 penalty, coupled as in Adam (not decoupled as in AdamW)."""
+    """Pull of the weights towards 0: an L2 penalty, or with adamw a part of each step."""
 
     amsgrad: bool = True
     """Whether Adam keeps the largest second moment (AMSGrad)."""
@@ -263,6 +277,12 @@ class TrainConfig(ComponentConfig):
         options = {name: value for name, value in options.items() if name not in GONE}
         translation = COMPILED.get(str(options.get("compile")).lower())
         return options | ({"compile": translation} if translation else {})
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "TrainConfig":
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError("epochs and steps both say how long to train; give one of them")
+        return self
 
     @model_validator(mode="after")
     def _betas_are_rates(self) -> "TrainConfig":

@@ -175,7 +175,7 @@ def _merged(
     """All layers as one."""
     flags = {key: value for key, value in selectors.items() if value is not None}
     if "epochs" in flags:
-        flags["train"] = {"epochs": flags.pop("epochs")}
+        flags["train"] = {"epochs": flags.pop("epochs"), "steps": None}  # which it replaces
     if isinstance(config, str | Path):
         config = merge.read_file(config)
     configs = [config] if isinstance(config, Mapping) else list(config or ())

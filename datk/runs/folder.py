@@ -133,7 +133,8 @@ class RunFolder:
         if recorded.pair.label == experiment.pair.label and self._knows_its_data():
             self.moved = [each for each in different if each[0].startswith("pair.")]
             different = [each for each in different if each not in self.moved]
-        more_epochs = recorded.config.train.epochs < experiment.config.train.epochs
+        before, now = recorded.config.train.epochs, experiment.config.train.epochs
+        more_epochs = before is not None and now is not None and before < now
         self.longer = more_epochs and [key for key, _, _ in different] == ["train.epochs"]
         if self.longer:
             demand_independent_of_epochs(self.path, experiment)
@@ -313,6 +314,7 @@ def demand_independent_of_epochs(path: Path, experiment: Experiment) -> None:
         if stretched is None and chosen.config.ramp != "constant":
             stretched = f"the weight of {chosen.label} (ramp={chosen.config.ramp}) is"
     if stretched is not None:
+        assert train.epochs is not None, "it is what the run is to have more of"
         raise RunError(not_longer(path, train.epochs, f"{stretched} stretched over all epochs"))
 
 

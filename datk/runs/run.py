@@ -27,6 +27,7 @@ from datk.training.gather import sync_batch_norm
 from datk.training.loop import Fit, Trainer
 from datk.training.objective import Objective
 from datk.training.report import FileReporter, Reporter, Reporters
+from datk.training.schedules import epochs
 from datk.training.warm_start import about, compare, initialize, load_initial
 
 
@@ -167,8 +168,9 @@ class Run:
         with ExitStack() as stack:
             stack.callback(self.report.tell, "stopped")
             self.hooks.notify("run_started", folder=self.folder.path, config=config.model_dump(mode="json"))
-            steps = config.train.epochs * data.training.steps(self.objective.passes)
-            self.report.tell("started", _title(self.experiment), config.train.epochs, steps)
+            steps = data.training.steps(self.objective.passes)
+            length = epochs(config.train, steps)
+            self.report.tell("started", _title(self.experiment), length, length * steps)
             for note in (*data.pair.notes, *data.splits.notes, *data.notes, *self.folder.notes()):
                 self._note(note)
             if self.unseen:

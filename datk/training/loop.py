@@ -23,6 +23,7 @@ from datk.training.objective import Objective
 from datk.training.predict import outputs
 from datk.training.progress import not_longer
 from datk.training.report import Reporters
+from datk.training.schedules import epochs
 from datk.training.selection import Selection
 from datk.training.step import Optimization, train_step
 from datk.training.trace import NotFiniteError, PhaseTerms, Trace, last_good
@@ -71,6 +72,8 @@ class Trainer:
         self.resume, self.on_longer = resume, on_longer
         self.device = next(objective.parameters()).device
         self.steps_per_epoch = data.steps(objective.passes)
+        self.epochs = epochs(config, self.steps_per_epoch)
+        """Epochs to be trained."""
         self.optimization = Optimization(
             objective, config, self.steps_per_epoch, lambda text: report.tell("note", text)
         )
@@ -95,12 +98,12 @@ class Trainer:
         self.before = self._state()
         self._demand_independence()
         with self._keeping_checkpoints():
-            while self.epoch < self.config.epochs and not self._patience_is_out:
+            while self.epoch < self.epochs and not self._patience_is_out:
                 try:
                     self.train_epoch()
                 except NotFiniteError as error:
                     raise self._explained(error) from None
-        if self.epoch < self.config.epochs:
+        if self.epoch < self.epochs:
             self.report.tell("note", f"stopped early: {self.config.patience} epochs without a better one")
         self._tell_longer()
         return Fit(self.epoch, self.selection.epoch, self.seconds)
@@ -153,7 +156,7 @@ class Trainer:
         written."""
         if self.on_longer is not None and self.epoch and self.optimization.progress_watch.read:
             reason = "a term of the loss follows the progress over all epochs"
-            raise RunError(not_longer(self.files.folder, self.config.epochs, reason))
+            raise RunError(not_longer(self.files.folder, self.epochs, reason))
 
     def _tell_longer(self) -> None:
         if self.on_longer is not None:

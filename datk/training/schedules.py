@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from datk.config.models import TrainConfig
+from datk.config.models import EPOCHS, STEPS, TrainConfig
 
 STRETCHED = ("one-cycle", "cosine")
 """Schedules that depend on how many epochs there are to be; the others are the same for any number."""
@@ -33,9 +33,18 @@ def cosine(step: int, total: int) -> float:
     return (1 + math.cos(math.pi * step / max(1, total))) / 2
 
 
+def epochs(config: TrainConfig, steps_per_epoch: int) -> int:
+    """How many epochs a run trains: those of its configuration, or as many as make its steps."""
+    if config.epochs is not None:
+        return config.epochs
+    if config.steps is not None:
+        return math.ceil(config.steps / steps_per_epoch)
+    return max(EPOCHS, math.ceil(STEPS / steps_per_epoch))
+
+
 def schedule(config: TrainConfig, steps_per_epoch: int) -> Callable[[int], float]:
     """The factor at each step (from 0) for a configuration."""
-    total = config.epochs * steps_per_epoch
+    total = epochs(config, steps_per_epoch) * steps_per_epoch
     period = int(0.9 * config.cycle_length * steps_per_epoch)
     return {
         "one-cycle": lambda step: one_cycle(step, total),

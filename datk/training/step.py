@@ -12,7 +12,7 @@ from datk.interfaces import Phase, SourceBatch, TargetBatch
 from datk.training.gather import average_gradients
 from datk.training.objective import Objective, snapshot
 from datk.training.progress import Watch
-from datk.training.schedules import schedule
+from datk.training.schedules import epochs, schedule
 from datk.training.trace import PhaseTerms
 
 
@@ -40,6 +40,7 @@ class Optimization:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.factor_at = schedule(config, steps_per_epoch)
         self.steps_per_epoch = steps_per_epoch
+        self.steps = epochs(config, steps_per_epoch) * steps_per_epoch
         self.progress = torch.zeros((), device=self.device)
         self.progress_watch = Watch()
         """Whether a term looked at the progress: what it learned then depends on the number of epochs."""
@@ -48,7 +49,7 @@ class Optimization:
 
     def go_to(self, step: int) -> None:
         """Let schedules and terms know which step this is (from 0)."""
-        self.progress.fill_(step / (self.config.epochs * self.steps_per_epoch))
+        self.progress.fill_(step / self.steps)
         self.epoch.fill_(step // self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * group["lr_mult"] * self.factor_at(step)
@@ -130,22 +131,25 @@ def train_step(
     return found
 
 
-def _optimizer(objective: Objective, config: TrainConfig) -> torch.optim.Adam:
-    """Adam over all groups, each with its factor on the learning rate."""
-    return torch.optim.Adam(
-        [
-            {
-                "params": group.params,
-                "lr_mult": group.lr_mult,
-                "weight_decay": config.weight_decay if group.weight_decay is None else group.weight_decay,
-            }
-            for _, group in objective.groups()
-        ],
-        lr=config.lr,
-        betas=config.betas,
-        eps=config.eps,
-        amsgrad=config.amsgrad,
-        fused=next(objective.parameters()).device.type != "mps",
+def _optimizer(objective: Objective, config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimiser over all groups, each with its factor on the learning rate."""
+    groups = [
+        {
+            "params": group.params,
+            "lr_mult": group.lr_mult,
+            "weight_decay": config.weight_decay if group.weight_decay is None else group.weight_decay,
+        }
+        for _, group in objective.groups()
+    ]
+    fused = next(objective.parameters()).device.type != "mps"
+    if config.optimizer == "sgd":
+        nesterov = config.momentum > 0
+        return torch.optim.SGD(
+            groups, lr=config.lr, momentum=config.momentum, nesterov=nesterov, fused=fused
+        )
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    return kind(
+        groups, lr=config.lr, betas=config.betas, eps=config.eps, amsgrad=config.amsgrad, fused=fused
     )
 
 
