@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from datk.base.errors import ConfigError, did_you_mean
 from datk.config import merge, plugins
-from datk.config.models import FORMER, RunConfig
+from datk.config.models import RunConfig
 from datk.config.resolve import Experiment, component_class, resolve
 from datk.config.validation import validate
 from datk.runs.metrics import metric_named, metrics_of
@@ -130,12 +130,15 @@ class Entry:
             overrides: `key=value`, over everything.
             former: with the defaults of earlier versions where nothing is said.
         """
-        config = [FORMER] if former else []
-        config += [self.suite.config, self.table.config, self.cell.config]
+        config = [self.suite.config, self.table.config, self.cell.config]
         selectors = {"seed": seed, "epochs": epochs, "init": self.cell.init}
         try:
             experiment = resolve(
-                recipe=self.cell.recipe, config=config, selectors=selectors, overrides=overrides
+                recipe=self.cell.recipe,
+                config=config,
+                selectors=selectors,
+                overrides=overrides,
+                former=former,
             )
             if experiment.config.seed != seed or any("seed" in layer for layer in config):
                 raise ConfigError("seed is not an option here; the suite's seeds say what is run")

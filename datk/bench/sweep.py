@@ -34,13 +34,8 @@ from datk.data.inspection import inspect_pair
 from datk.data.published.records import MissingDataError
 from datk.interfaces import DomainPair
 from datk.runs.again import labels_changed
-from datk.runs.folder import (
-    RunFolder,
-    differences,
-    first_weights,
-    has_former_defaults,
-    recorded_experiment,
-)
+from datk.runs.earlier import has_former_defaults
+from datk.runs.folder import RunFolder, differences, first_weights, recorded_experiment
 from datk.runs.recognize import is_run
 from datk.runs.result import RunResult, read_result
 from datk.runs.run import execute

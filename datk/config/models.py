@@ -37,7 +37,11 @@ GONE = {
 """Options of `train` that earlier versions had and wrote into every config.json, and what stands in for
 them."""
 
-FORMER: Options = {"split": "grouped", "data": {"split_seed": "run", "standardize": "per-domain"}, "train": {"epochs": 20}}
+FORMER: Options = {
+    "split": "grouped",
+    "data": {"split_seed": "run", "standardize": "per-domain"},
+    "train": {"epochs": 20},
+}
 """What earlier versions did where nothing was said: it holds for the runs and suites that they began."""
 
 COMPILED = {"false": "none", "true": "default"}

@@ -13,7 +13,7 @@ from pydantic import BaseModel, create_model
 
 from datk.base.errors import ConfigError, PluginError
 from datk.config import merge, plugins
-from datk.config.models import Options, PairOptions, RunConfig
+from datk.config.models import FORMER, Options, PairOptions, RunConfig
 from datk.config.plugins import Plugin
 from datk.config.validation import validate
 
@@ -85,6 +85,7 @@ def resolve(
     selectors: Mapping[str, Any] | None = None,
     overrides: Iterable[str] | Mapping[str, Any] = (),
     to_run: bool = True,
+    former: bool = False,
 ) -> Experiment:
     """Merge the layers and resolve the components they name.
 
@@ -96,12 +97,13 @@ def resolve(
         overrides: texts `key=value`, or values by dotted key.
         to_run: whether the run that training starts from must be named, where it needs one; a configuration
             that is only looked at may leave that open.
+        former: with the defaults of earlier versions where nothing is said.
 
     Raises:
         ConfigError: an unknown key, a value out of range, or components that do not go together.
         PluginError: a component that cannot be found or loaded.
     """
-    merged: RunConfig = validate(RunConfig, _merged(recipe, config, selectors or {}, overrides))
+    merged: RunConfig = validate(RunConfig, _merged(recipe, config, selectors or {}, overrides, former))
     if not merged.align:
         raise ConfigError("align: name at least one alignment; none is the source-only baseline")
     named: dict[str, tuple[plugins.Kind, Options]] = {
@@ -118,15 +120,15 @@ def resolve(
 
     def loaded(section: str, kind_of_task: str = "") -> Component:
         options = {key: value for key, value in named[section][1].items() if key != "name"}
-        return _loaded(found[section], options, section, kind_of_task)
+        return _loaded(found[section], options, section, former, kind_of_task)
 
     task = loaded("task")
     experiment = Experiment(
         merged,
         pair=loaded("pair", "classification" if task.cls.predicts_classes else "regression"),
         backbone=loaded("backbone"),
-        align=tuple(_loaded(plugin, options, f"align.{plugin.label}") for plugin, options in align),
-        reg=tuple(_loaded(plugin, options, f"reg.{plugin.label}") for plugin, options in reg),
+        align=tuple(_loaded(plugin, options, f"align.{plugin.label}", former) for plugin, options in align),
+        reg=tuple(_loaded(plugin, options, f"reg.{plugin.label}", former) for plugin, options in reg),
         task=task,
         select=loaded("train.select"),
     )
@@ -134,6 +136,20 @@ def resolve(
     if to_run:
         _check_start(experiment)
     return _completed(experiment, hooks)
+
+
+def defaults(experiment: Experiment) -> Options:
+    """What its components and the core do where nothing is said, in the form of a whole configuration."""
+
+    def table(chosen: Component) -> Options:
+        return options_of(chosen.cls).model_construct().model_dump(mode="json", warnings=False)
+
+    return {
+        **RunConfig().model_dump(mode="json"),
+        "backbone": table(experiment.backbone),
+        "align": {chosen.reference: table(chosen) for chosen in experiment.align},
+        "reg": {chosen.reference: table(chosen) for chosen in experiment.reg},
+    }
 
 
 def changed(experiment: Experiment) -> Options:
@@ -171,6 +187,7 @@ def _merged(
     config: str | Path | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
     selectors: Mapping[str, Any],
     overrides: Iterable[str] | Mapping[str, Any],
+    former: bool,
 ) -> Options:
     """All layers as one."""
     flags = {key: value for key, value in selectors.items() if value is not None}
@@ -180,7 +197,8 @@ def _merged(
         config = merge.read_file(config)
     configs = [config] if isinstance(config, Mapping) else list(config or ())
     options: Options = RunConfig().model_dump(mode="json")
-    for layer in [merge.read_recipe(recipe) if recipe is not None else {}, *configs, flags]:
+    recipes = [merge.read_recipe(recipe)] if recipe is not None else []
+    for layer in [*([FORMER] if former else []), *recipes, *configs, flags]:
         options = merge.merge(options, layer)
     pairs = overrides.items() if isinstance(overrides, Mapping) else map(merge.parse_override, overrides)
     for key, value in pairs:
@@ -233,8 +251,12 @@ def _of_pairs(own: type[BaseModel]) -> type[BaseModel]:
     return create_model(own.__name__, __base__=own, __doc__=own.__doc__, **added) if added else own
 
 
-def _loaded(plugin: Plugin, options: Options, section: str, kind_of_task: str = "") -> Component:
+def _loaded(
+    plugin: Plugin, options: Options, section: str, former: bool, kind_of_task: str = ""
+) -> Component:
     cls = component_class(plugin)
+    if former:
+        options = {**cls.Config.former, **options}
     if plugin.kind == "pair" and "task" in cls.Config.model_fields:
         # A pair that reads labels of either kind is told which are wanted, by whatever task.
         options = options | {"task": kind_of_task}

@@ -14,7 +14,6 @@ import secrets
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,9 @@ from datk.base.errors import BusyError, ConfigError, DatkError, RunError
 from datk.base.files import LOCK, only_one, read_json, write_atomically, write_json, writing
 from datk.base.version import __version__
 from datk.config import merge
-from datk.config.models import FORMER, RunConfig
 from datk.config.resolve import Component, Experiment, resolve
 from datk.runs import outputs
+from datk.runs.earlier import has_former_defaults, with_defaults_of
 from datk.runs.environment import changes, environment
 from datk.runs.recognize import FILES, is_empty, is_run, refuse_links, seeds_in
 from datk.runs.result import RunResult, read_result
@@ -83,14 +82,7 @@ class RunFolder:
         version where it has those of today."""
         if not (is_run(self.path) and has_former_defaults(self.path)):
             return experiment
-        recorded = recorded_experiment(self.path, pair=experiment.pair).config
-        config, today = experiment.config, RunConfig()
-        if config.split == today.split:
-            config = config.model_copy(update={"split": recorded.split})
-        if config.data.split_seed == today.data.split_seed:
-            data = config.data.model_copy(update={"split_seed": recorded.data.split_seed})
-            config = config.model_copy(update={"data": data})
-        begun = replace(experiment, config=config)
+        begun = with_defaults_of(experiment, recorded_experiment(self.path, pair=experiment.pair))
         self.former = differences(experiment, begun)
         return begun
 
@@ -318,14 +310,6 @@ def demand_independent_of_epochs(path: Path, experiment: Experiment) -> None:
         raise RunError(not_longer(path, train.epochs, f"{stretched} stretched over all epochs"))
 
 
-def has_former_defaults(path: Path) -> bool:
-    """Whether a version with the defaults of `datk.config.models.FORMER` wrote a run's config.json: it had no
-    number there, or nothing, where later ones say what the seed of the split is. Raises `ConfigError` if the
-    file cannot be read."""
-    data = merge.read_file(path / "config.json").get("data", {})
-    return isinstance(data, dict) and data.get("split_seed") is None
-
-
 def recorded_experiment(path: Path, pair: Component | None = None) -> Experiment:
     """The experiment of a run folder, with what has become an option since then as it was: at its default.
 
@@ -345,7 +329,7 @@ def recorded_experiment(path: Path, pair: Component | None = None) -> Experiment
         same = str(options.get("name")).endswith(f".py:{pair.label}")
         config["pair"] = options | ({"name": pair.reference} if same else {})
     try:
-        return resolve(config=[FORMER, config])
+        return resolve(config=config, former=True)
     except ConfigError as error:
         raise ConfigError(
             f"{path / 'config.json'} was written by another version of datk or of a plugin "
