@@ -1,6 +1,7 @@
 """By which constants each domain is standardised (`data.standardize`)."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,16 @@ from datk.data.standardize import Standardize
 from datk.interfaces import Samples
 
 
+class Constants(NamedTuple):
+    """The standardisation of a domain."""
+
+    used: Standardize
+    """What its rows go through."""
+    own: Standardize
+    """What is fitted to its own training rows, each of several sources by itself: by it one sees which values
+    are odd, and how far the domains are apart."""
+
+
 def standardizers(
     by: StandardizeBy,
     samples: Mapping[str, Samples],
@@ -18,7 +29,7 @@ def standardizers(
     of_source: npt.NDArray[np.int64],
     cleaning: Cleaning,
     fresh: bool = True,
-) -> dict[str, Standardize]:
+) -> dict[str, Constants]:
     """The standardisation of both domains by their names, fitted to training rows.
 
     What is cleaned is always a matter of the domain: values that are missing or wrong say nothing of a shift.
@@ -31,19 +42,26 @@ def standardizers(
         of_source: number of the source that each of its rows is from [N].
         fresh: False leaves constants to be taken from another run.
     """
-    shape = tuple(samples["source"].x.shape[1:])
-    several = int(of_source.max()) + 1
-    fitted = {}
-    for name in ("source", "target"):
-        numbers = of_source if name == "source" and several > 1 and by == "per-domain" else None
-        standardize = Standardize(shape, 1 if numbers is None else several, cleaning)
+    sources = int(of_source.max()) + 1
+
+    def fitted(name: str, several: bool, only_cleaning: bool) -> Standardize:
+        """several: whether each of several sources gets constants of its own."""
         x, rows = samples[name].x, training_rows[name]
-        if fresh and (by == "per-domain" or (by == "source" and name == "source")):
-            standardize.fit(x, rows, numbers)
-        else:  # of a run that did not clean, or by constants that are not of these rows
+        numbers = of_source if several else None
+        standardize = Standardize(tuple(x.shape[1:]), sources if several else 1, cleaning)
+        if only_cleaning:
             standardize.fit_cleaning(x, rows, numbers)
-        standardize.scales = by != "none"
-        fitted[name] = standardize
-    if fresh and by == "source":
-        fitted["target"].follow(fitted["source"])
-    return fitted
+        else:
+            standardize.fit(x, rows, numbers)
+        return standardize
+
+    own = {name: fitted(name, name == "source" and sources > 1, False) for name in ("source", "target")}
+    if by == "per-domain" and fresh:
+        return {name: Constants(each, each) for name, each in own.items()}
+    if by == "none" or not fresh:
+        by_itself = {"source": by == "per-domain" and sources > 1, "target": False}
+        return {name: Constants(fitted(name, by_itself[name], True), each) for name, each in own.items()}
+    source = own["source"] if sources == 1 else fitted("source", False, False)
+    target = fitted("target", False, True)
+    target.follow(source)
+    return {"source": Constants(source, own["source"]), "target": Constants(target, own["target"])}

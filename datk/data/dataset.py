@@ -3,7 +3,6 @@
 `TrainingData` holds no target labels and no way to ask for them; `Dataset` adds the pair for `datk.runs`.
 """
 
-import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,14 +21,11 @@ from datk.data.cleaning import Cleaning
 from datk.data.constants import standardizers
 from datk.data.extremes import Extremes, lost_digits, odd_values
 from datk.data.inspection import inspect_pair
-from datk.data.rows import Rows, open_rows
+from datk.data.rows import EVALUATION_BATCH, Rows, evaluation_batch, open_rows
 from datk.data.sampling import balanced_rows, epoch_batches, steps_per_epoch, stream_batches
 from datk.data.splits import Split, Splits, numbered, split_pair
 from datk.data.standardize import Standardize
 from datk.interfaces import DomainPair, EpochRows, PairInfo, Samples, SourceBatch, TargetBatch, Task
-
-EVALUATION_BATCH, SMALL_BATCH = 256, 2**20
-"""Rows that are evaluated at a time at most, and bytes that as many small rows may take as float32."""
 
 Planner = Callable[[Tensor, int, int, torch.Generator], tuple[Tensor, Tensor] | None]
 """Chooses the rows of an epoch's batches, as `LossTerm.plan` does; `Objective.plan` checks what it gives."""
@@ -71,6 +67,8 @@ class Domain:
     split: Split
     """The training rows stand in the order of their `index`, see `numbered`."""
     standardize: Standardize
+    own: Standardize
+    """As it were if the domain were standardised by itself."""
     numbers: Tensor
     """Domain of each row of the file, [N] int64 on the CPU: several sources have a number each."""
     evaluation_batch: int = EVALUATION_BATCH
@@ -273,9 +271,8 @@ class Dataset:
             found = self.extremes[domain.name]
             for number, extremes in enumerate(found):
                 name = self.pair.sources[number] if len(found) > 1 else domain.name
-                mean, std, low, high = domain.standardize.constants(number)
-                if domain.standardize.scales:
-                    notes += [odd.message() for odd in odd_values(name, extremes, mean, std, low, high)]
+                mean, std, low, high = domain.own.constants(number)
+                notes += [odd.message() for odd in odd_values(name, extremes, mean, std, low, high)]
                 notes += lost_digits(name, extremes, mean, std)
         return tuple(notes)
 
@@ -288,15 +285,6 @@ class Dataset:
                 "the standardisation to be inherited does not fit samples of shape "
                 f"{list(self.info.shape)}; use init_normalization=fresh"
             ) from None
-
-
-def evaluation_batch(config: RunConfig, shape: tuple[int, ...]) -> int:
-    """Rows of a shape that are evaluated at a time: without gradients no batch of training takes more memory
-    than that of as many rows, and small rows take little in any case."""
-    if config.data.evaluation_batch is not None:
-        return config.data.evaluation_batch
-    small = SMALL_BATCH // (4 * math.prod(shape))
-    return min(EVALUATION_BATCH, max(config.train.batch_size, small))
 
 
 def prepare(
@@ -360,7 +348,7 @@ def prepare(
     labels = task.encode(torch.from_numpy(np.array(inspected.labels)))
 
     samples = {"source": pair.source, "target": pair.target}
-    standardize = standardizers(
+    constants = standardizers(
         config.data.standardize,
         samples,
         {"source": splits.source.train, "target": splits.target.train},
@@ -370,12 +358,14 @@ def prepare(
     )
 
     def ready(name: str, split: Split, numbers: npt.NDArray[np.int64]) -> Domain:
-        standardize[name].place(device)
+        used, own = constants[name]
+        used.place(device)
         return Domain(
             name,
-            DomainRows(samples[name], standardize[name], numbers, device, config.data.memory_gb),
+            DomainRows(samples[name], used, numbers, device, config.data.memory_gb),
             numbered(split, config.seed, name),
-            standardize[name],
+            used,
+            own,
             torch.from_numpy(numbers),
             evaluation_batch(config, info.shape),
         )

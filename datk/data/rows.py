@@ -12,11 +12,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from datk.config.models import RunConfig
 from datk.data.readers import as_stored
 from datk.interfaces import Array, Samples
 
 CHUNK_BYTES = 4 * 2**20
 """What a piece of the rows may take as float64, in which constants are fitted."""
+
+EVALUATION_BATCH, SMALL_BATCH = 256, 2**20
+"""Rows that are evaluated at a time at most, and bytes that as many small rows may take as float32."""
 
 Reader = Callable[[npt.NDArray[Any], npt.NDArray[np.int64]], npt.NDArray[Any]]
 """Makes what a device is to hold of rows [B, *shape] as they are stored and their numbers [B]: float32,
@@ -97,6 +101,15 @@ def chunks(x: Array, rows: npt.NDArray[np.int64] | None = None) -> Iterator[tupl
     for start in range(0, total, size):
         stop = min(start + size, total)
         yield start, np.asarray(x[start:stop] if rows is None else x[rows[start:stop]])
+
+
+def evaluation_batch(config: RunConfig, shape: tuple[int, ...]) -> int:
+    """Rows of a shape that are evaluated at a time: without gradients no batch of training takes more memory
+    than that of as many rows, and small rows take little in any case."""
+    if config.data.evaluation_batch is not None:
+        return config.data.evaluation_batch
+    small = SMALL_BATCH // (4 * math.prod(shape))
+    return min(EVALUATION_BATCH, max(config.train.batch_size, small))
 
 
 def free_memory(device: torch.device) -> int:

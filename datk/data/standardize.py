@@ -59,8 +59,6 @@ class Standardize(nn.Module):
         """Of what `forward` gets and gives."""
         self.varies = torch.ones(constants, dtype=torch.bool)
         """Channels with a spread in the rows that the constants were fitted to."""
-        self.scales = True
-        """Whether values are standardised at all, not only cleaned."""
         self.register_buffer("mean", torch.zeros(constants))
         self.register_buffer("std", torch.ones(constants))
         for name in CONSTANTS[2:]:

@@ -30,6 +30,8 @@ class RunResult(BaseModel):
     seed: int
     split: str
     """Rule of the split, see `datk.data.splits`."""
+    standardize: str = "per-domain"
+    """By which constants samples were standardised, see `datk.data.constants`."""
     selected_by: str
     """Selector that chose the epoch."""
     uses_target_labels: bool

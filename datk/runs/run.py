@@ -224,6 +224,7 @@ class Run:
                 task=experiment.task.reference,
                 seed=config.seed,
                 split=self.data.splits.rule,
+                standardize=config.data.standardize,
                 selected_by=experiment.select.label,
                 uses_target_labels=self.informed,
                 epochs=fit.epochs,

@@ -14,7 +14,7 @@ TOY = TOYS + "Toy"
 
 
 def experiment(train=None, memory_gb=None, **options):
-    config = {"train": train or {}, "data": {"memory_gb": memory_gb}}
+    config = {"train": train or {}, "data": {"memory_gb": memory_gb, "standardize": "per-domain"}}
     return build.experiment(pair={"name": TOY, **options}, **config)
 
 

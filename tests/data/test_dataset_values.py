@@ -6,7 +6,8 @@ import torch
 
 from datk.base.errors import DataError
 from datk.config.models import TrainConfig
-from datk.data.dataset import TrainingData, evaluation_batch, prepare
+from datk.data.dataset import TrainingData, prepare
+from datk.data.rows import evaluation_batch
 from datk.interfaces import Samples
 from tests import build
 from tests.data.test_dataset import TOY, images
@@ -15,7 +16,8 @@ from tests.data.test_dataset import TOY, images
 def values(x, **data):
     """What is prepared of a toy pair whose samples are replaced."""
     chosen = build.experiment(
-        pair={"name": TOY, "source_rows": len(x[0]), "target_rows": len(x[1])}, data=data
+        pair={"name": TOY, "source_rows": len(x[0]), "target_rows": len(x[1])},
+        data={"standardize": "per-domain", **data},
     )
     pair = chosen.pair.cls(chosen.pair.config)
     pair.source, pair.target = (Samples(np.asarray(each)) for each in x)
