@@ -235,6 +235,12 @@ class TrainConfig(ComponentConfig):
     row is 1: the mean over a batch stays a plain one. Validation and selection are not weighted, nor what a
     loss term makes of labels by itself. Not together with `balance`."""
 
+    label_shift: Literal["none", "estimate"] = "none"
+    """Whether classes may have other shares in the target. With `estimate` the shares are estimated after a
+    fifth of the training, as the mean of the calibrated probabilities that are predicted for the target's
+    training rows, and where domains are compared (mmd, coral, dann, cdan) source rows weigh by the ratio of
+    their class's shares."""
+
     select: Named = Field(default_factory=lambda: {"name": "datk:source-validation-loss"})
     """Selector that chooses the epoch whose weights are kept: a name, or ./file.py:Class. `oracle` alone
     looks at target labels, and says so in the result."""

@@ -57,6 +57,10 @@ class SourceView(View):
 
     labels: Tensor
     """Class of each row, [B] int64; of a regression the standardised numbers, [B] or [B, T] float32."""
+    weights: Tensor | None = None
+    """How much each row counts where the domains are compared, [B] with mean 1 over the training rows: the
+    share of its class that is estimated for the target over that in the source (`train.label_shift`). None if
+    all count alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,9 @@ class TermConfig(ComponentConfig):
     """Factor with which this term acts on the backbone; what the term itself owns, such as a domain
     classifier, always follows the whole term."""
 
-    ramp: Literal["constant", "linear", "dann"] = "constant"
-    """How the weight grows over training: at once, linearly from 0, or 2 / (1 + exp(-10 p)) - 1 with the
-    progress p from 0 to 1 (Ganin et al. 2016)."""
+    ramp: Literal["constant", "linear", "dann", "warm-up"] = "constant"
+    """How the weight grows over training: at once, linearly from 0, as 2 / (1 + exp(-10 p)) - 1 with the
+    progress p from 0 to 1 (Ganin et al. 2016), or so after a fifth of the training without it (warm-up)."""
 
 
 class LossTerm(nn.Module, ABC):

@@ -8,7 +8,7 @@ from datk.nn.distances import (
     squared_distances,
     squared_distances_of_two,
 )
-from datk.nn.gradients import ramp, reverse_gradient, scale_gradient
+from datk.nn.gradients import WARM_UP, ramp, reverse_gradient, scale_gradient
 from datk.nn.layers import mlp, reinitialized, with_head
 from datk.nn.norms import DomainBatchNorm, by_domain, of_domains
 from datk.nn.transport import (
@@ -20,6 +20,7 @@ from datk.nn.transport import (
 from datk.nn.views import strong_view
 
 __all__ = [
+    "WARM_UP",
     "DomainBatchNorm",
     "by_domain",
     "centred",

@@ -1,9 +1,14 @@
 """What happens to a gradient on its way back, and how a weight grows."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+WARM_UP = 0.2
+"""Share of the training that a term with the ramp `warm-up` lets go by: the network has learned the source
+then, and what it says of the target is not yet changed by alignment."""
 
 
 class _ScaleGradient(torch.autograd.Function):
@@ -38,10 +43,17 @@ def reverse_gradient(x: Tensor, coefficient: Tensor | float = 1.0) -> Tensor:
 
 
 def ramp(kind: str, progress: Tensor) -> Tensor:
-    """A weight's growth from training progress p in [0, 1]: `constant` 1, `linear` p, or
-    `dann` 2 / (1 + exp(-10 p)) - 1 (Ganin et al. 2016, section 5.2.2). Raises KeyError for another kind."""
-    return {
+    """A weight's growth from training progress p in [0, 1]: `constant` 1, `linear` p,
+    `dann` 2 / (1 + exp(-10 p)) - 1 (Ganin et al. 2016, section 5.2.2), or `warm-up` 0 up to p = `WARM_UP` and
+    `dann` over the rest. Raises KeyError for another kind."""
+
+    def ganin(p: Tensor) -> Tensor:
+        return 2 * torch.sigmoid(10 * p) - 1
+
+    kinds: dict[str, Callable[[Tensor], Tensor]] = {
         "constant": torch.ones_like,
         "linear": torch.clone,
-        "dann": lambda p: 2 * torch.sigmoid(10 * p) - 1,
-    }[kind](progress)
+        "dann": ganin,
+        "warm-up": lambda p: ganin(((p - WARM_UP) / (1 - WARM_UP)).clamp_min(0)),
+    }
+    return kinds[kind](progress)

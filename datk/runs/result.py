@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from datk.base.errors import RunError
 from datk.base.files import read_json
 from datk.base.version import __version__
+from datk.runs.alarms import Alarm
 from datk.runs.labels import Counts
 from datk.runs.metrics import Metrics
 
@@ -75,6 +76,15 @@ class RunResult(BaseModel):
     evaluated again. None in results of the first versions."""
     selection_sha256: str | None = None
     """Checksum of the target labels that the epoch was chosen with, if it was (`uses_target_labels`)."""
+    predicted_shares: dict[str, float] = {}
+    """Share of each class that the network predicted for the target's training rows after the warm-up, see
+    `datk.training.warm_up`."""
+    information: float | None = None
+    """Of those predictions, see `datk.training.label_shift.information`."""
+    pulls: dict[str, float] = {}
+    """How hard each term pulled then at its full weight, beside the supervised loss."""
+    alarms: list[Alarm] = []
+    """Signs that the numbers mislead or that adaptation does harm."""
     notes: list[str] = []
     """What everybody who reads the numbers must know."""
 

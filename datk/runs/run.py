@@ -16,6 +16,7 @@ from datk.config.resolve import Experiment
 from datk.data.dataset import prepare
 from datk.interfaces import DomainPair
 from datk.runs.again import CORRECTED, labels_changed
+from datk.runs.alarms import alarms
 from datk.runs.evaluate import evaluation, inform
 from datk.runs.folder import RunFolder
 from datk.runs.hooks import Hooks
@@ -29,6 +30,7 @@ from datk.training.objective import Objective
 from datk.training.report import FileReporter, Reporter, Reporters
 from datk.training.schedules import epochs
 from datk.training.warm_start import about, compare, initialize, load_initial
+from datk.training.warm_up import Look
 
 
 @machine_told()
@@ -82,7 +84,7 @@ def execute(
             if done is not None:  # the data are the same; scored with the pair's new options or labels
                 if corrected:
                     run._note(CORRECTED)
-                return run.finish(Fit(done.epochs, done.selected_epoch, done.seconds))
+                return run.finish(_as_trained(done))
             return run.finish(run.trainer.fit())
 
 
@@ -211,6 +213,17 @@ class Run:
         # Of rows, some things are known only after they were read.
         for note in (*(note for note in self.data.notes if note not in self.notes), *found.notes):
             self._note(note)
+        look = fit.look
+        raised = alarms(
+            found.outputs,
+            self.data.training,
+            self.data.info.classes,
+            look,
+            self.experiment.config.data.standardize,
+            any(term.needs_target for term in self.objective.loss_terms.values()),
+        )
+        for alarm in raised:
+            self.report.tell("note", f"alarm ({alarm.code}): {alarm.message}")
         if self.informed:
             self._note("the epoch was chosen with target labels (oracle): an upper bound, not a method")
         experiment, config = self.experiment, self.experiment.config
@@ -244,6 +257,12 @@ class Run:
                 answers_sha256=found.answers_sha256,
                 selection_sha256=self.selection_sha256,
                 hooks=self.folder.hooks(),
+                predicted_shares={}
+                if look is None
+                else dict(zip(self.data.info.classes, look.shares, strict=True)),
+                information=None if look is None else look.information,
+                pulls={} if look is None else look.pulls,
+                alarms=raised,
                 notes=self.notes,
             ),
             found.outputs,
@@ -251,6 +270,14 @@ class Run:
         recorded = result.model_dump(mode="json")
         self.hooks.notify("run_finished", folder=self.folder.path, result=recorded)
         return result
+
+
+def _as_trained(done: RunResult) -> Fit:
+    """What the training of a completed run did."""
+    look = None
+    if done.information is not None:
+        look = Look(list(done.predicted_shares.values()), done.information, done.pulls)
+    return Fit(done.epochs, done.selected_epoch, done.seconds, look)
 
 
 def _title(experiment: Experiment) -> str:

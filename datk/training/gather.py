@@ -103,7 +103,9 @@ def everyones(source: SourceView, target: TargetView) -> tuple[SourceView, Targe
             "shared": shared,
         }
 
-    return replace(source, **common(source), labels=_gather(source.labels)), replace(target, **common(target))
+    weights = None if source.weights is None else _gather(source.weights)
+    everyones_source = replace(source, **common(source), labels=_gather(source.labels), weights=weights)
+    return everyones_source, replace(target, **common(target))
 
 
 def put_together(part: Tensor, lengths: Sequence[int]) -> Tensor:

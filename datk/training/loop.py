@@ -15,10 +15,11 @@ from datk.base.errors import RunError
 from datk.base.rng import seed_defaults
 from datk.config.models import TrainConfig
 from datk.data.dataset import TrainingData
-from datk.interfaces import Outputs, Selector
+from datk.interfaces import Outputs, Selector, SourceBatch, TargetBatch
 from datk.training.blame import Culprit, Found, examine
 from datk.training.checkpoints import Checkpoints, State
 from datk.training.gather import share_buffers
+from datk.training.label_shift import ratios, shares
 from datk.training.objective import Objective
 from datk.training.predict import outputs
 from datk.training.progress import not_longer
@@ -27,6 +28,7 @@ from datk.training.schedules import epochs
 from datk.training.selection import Selection
 from datk.training.step import Optimization, train_step
 from datk.training.trace import NotFiniteError, PhaseTerms, Trace, last_good
+from datk.training.warm_up import Look, epoch_of_look, look
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Fit:
     epochs: int
     selected_epoch: int
     seconds: float
+    look: Look | None = None
+    """What was seen of the target after the warm-up; None where no classes are predicted."""
 
 
 class Trainer:
@@ -90,6 +94,7 @@ class Trainer:
         """Epochs that are done."""
         self.written_at = time.monotonic()
         self.seconds = 0.0
+        self.look: Look | None = None
 
     def fit(self) -> Fit:
         """Train to the last epoch or until patience is out. Raises `RunError` if a loss is not finite."""
@@ -106,7 +111,7 @@ class Trainer:
         if self.epoch < self.epochs:
             self.report.tell("note", f"stopped early: {self.config.patience} epochs without a better one")
         self._tell_longer()
-        return Fit(self.epoch, self.selection.epoch, self.seconds)
+        return Fit(self.epoch, self.selection.epoch, self.seconds, self.look)
 
     def train_epoch(self) -> None:
         """One more epoch: what the terms want to see first, its steps, validation, selection."""
@@ -116,6 +121,8 @@ class Trainer:
         passes, planner = self.objective.passes, self.objective.plan
         with closing(self.data.batches(self.epoch, passes, planner)) as batches:
             for source, target in batches:
+                if self._is_time_to_look():
+                    self._look(source, target)
                 if not self.compiled:
                     self.optimization.compile(source, target)
                     self.compiled = True
@@ -149,6 +156,17 @@ class Trainer:
         if not processes.leads():  # other rows, other draws
             seed_defaults(self.device, self.seed, "train", self.epoch, processes.rank())
         self.objective.train()
+
+    def _is_time_to_look(self) -> bool:
+        predicts_classes = self.objective.task.predicts_classes
+        return predicts_classes and self.look is None and self.epoch == epoch_of_look(self.epochs)
+
+    def _look(self, source: SourceBatch, target: TargetBatch) -> None:
+        """See what the network says of the target; weigh source rows by it if that is wanted."""
+        self.look = look(self.objective, self.data, source, target)
+        if (class_ratios := self.objective.class_ratios) is not None:
+            of_source = shares(self.data.labels, len(class_ratios))
+            class_ratios.copy_(ratios(torch.tensor(self.look.shares, dtype=torch.float64), of_source))
 
     def _demand_independence(self) -> None:
         """Where a run goes on for more epochs than it was started with: raise `RunError` if a term has looked
@@ -259,6 +277,7 @@ class Trainer:
             "epoch": self.epoch,
             "seconds": self.seconds,
             "progress_read": self.optimization.progress_watch.read,
+            "look": None if self.look is None else self.look._asdict(),
             "selection": asdict(self.selection),
             "model": _copied(self.model.state_dict()),
             **_copied(self.optimization.state()),
@@ -318,6 +337,7 @@ class Trainer:
                 self.seconds = float(state["seconds"])
                 self.epoch = int(state["epoch"])
                 self.optimization.progress_watch.read = bool(state.get("progress_read", False))
+                self.look = Look(**state["look"]) if state.get("look") else None
             except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
                 reason = str(error).partition("\n")[0].rstrip(":")
                 raise RunError(

@@ -94,6 +94,10 @@ class Objective(nn.Module):
         self.class_weights: Tensor | None
         """Factor on the loss of a source row by its class [K], of `train.class_weights`."""
         self.register_buffer("class_weights", None, persistent=False)
+        self.class_ratios: Tensor | None
+        """Weight of a source row where domains are compared, by its class [K], of `train.label_shift`."""
+        estimates = task.predicts_classes and experiment.config.train.label_shift == "estimate"
+        self.register_buffer("class_ratios", torch.ones(len(pair.classes)) if estimates else None)
         self.critics: set[str] = set()
         """Terms with parameters of their own, which follow the whole term whatever its weight."""
 
@@ -177,7 +181,7 @@ class Objective(nn.Module):
         if "target" not in phase.passes:
             target = TargetBatch(target.x[:0], target.index[:0], target.domain[:0])
         passed = self._pass(torch.cat([source.x, target.x]), torch.cat([source.domain, target.domain]))
-        whole = views(source, target, passed)
+        whole = views(source, target, passed, self.class_ratios)
         step = Step(progress, phase.name, epoch, self.network)
 
         terms: dict[str, Tensor] = {}
@@ -199,7 +203,7 @@ class Objective(nn.Module):
                 seen = whole
                 if pulls_apart := label in self.critics and not _acts_fully(term):
                     # What the term owns follows the whole term; only its pull on the backbone is weighed.
-                    seen = views(source, target, _scaled(passed, pull))
+                    seen = views(source, target, _scaled(passed, pull), self.class_ratios)
                     step = step._replace(network=lambda x, domain=None, by=pull: self.network(x, domain, by))
                 if term.over_batch:
                     if pulls_apart:
@@ -270,8 +274,13 @@ def _acts_fully(term: LossTerm) -> bool:
     return bool(term.config.weight == 1 and term.config.ramp == "constant")
 
 
-def views(source: SourceBatch, target: TargetBatch, passed: NetworkOutput) -> tuple[SourceView, TargetView]:
-    """What the terms see of a joint pass: the rows of either domain."""
+def views(
+    source: SourceBatch, target: TargetBatch, passed: NetworkOutput, class_ratios: Tensor | None = None
+) -> tuple[SourceView, TargetView]:
+    """What the terms see of a joint pass: the rows of either domain.
+
+    class_ratios: weights [K] of source rows by their class.
+    """
     n = len(source.x)
     shared: dict[Any, Tensor] = {("joined", name): layer for name, layer in passed.layers.items()}
 
@@ -286,7 +295,12 @@ def views(source: SourceBatch, target: TargetBatch, passed: NetworkOutput) -> tu
 
     return (
         SourceView(
-            x=source.x, index=source.index, domain=source.domain, labels=source.y, **rows(slice(None, n))
+            x=source.x,
+            index=source.index,
+            domain=source.domain,
+            labels=source.y,
+            weights=None if class_ratios is None else class_ratios[source.y],
+            **rows(slice(None, n)),
         ),
         TargetView(x=target.x, index=target.index, domain=target.domain, **rows(slice(n, None))),
     )

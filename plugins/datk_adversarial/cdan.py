@@ -10,7 +10,7 @@ from torch.nn.functional import log_softmax
 
 from datk.interfaces import AlignmentLoss, ModelInfo, ParamGroup, SourceView, Step, TargetView, TermConfig
 from datk.nn import joined, ramp, reverse_gradient
-from datk_adversarial.dann import RAMP_OF_REVERSAL, domain_classifier, domain_loss
+from datk_adversarial.dann import RAMP_OF_REVERSAL, Hidden, Weights, domain_classifier, domain_loss
 
 LARGEST_PRODUCT = 4096
 """Length D K of the product of features and predictions from which on random projections stand in for it, as
@@ -79,8 +79,9 @@ class CDAN(AlignmentLoss):
         coefficient: float = Field(1.0, ge=0)
         """Factor of the reversed gradient, at the end of its growth."""
 
-        hidden: tuple[PositiveInt, ...] = (1024, 1024)
-        """Sizes of the domain classifier's hidden layers."""
+        hidden: Hidden = (1024, 1024)
+        """Sizes of the domain classifier's hidden layers; auto is one as wide as what it sees, between 16 and
+        1024."""
 
         dropout: float = Field(0.5, ge=0, lt=1)
         """Probability that an output of a hidden layer is dropped in training."""
@@ -115,8 +116,12 @@ class CDAN(AlignmentLoss):
         else:
             seen = multilinear(features, predictions)
         of_source, of_target = self.classifier(seen).split([len(source.features), len(target.features)])
-        weights = (entropy_weights(source.logits), entropy_weights(target.logits))
-        return domain_loss(of_source, of_target, weights if self.config.entropy else None)
+        weights: Weights = (source.weights, None)
+        if self.config.entropy:
+            certain = entropy_weights(source.logits)
+            certain = certain if source.weights is None else certain * source.weights
+            weights = (certain, entropy_weights(target.logits))
+        return domain_loss(of_source, of_target, weights)
 
     def param_groups(self) -> list[ParamGroup]:
         """The domain classifier, with its own learning rate."""

@@ -1,6 +1,6 @@
 """Alignment by a domain classifier that the features are to fool."""
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
@@ -11,26 +11,34 @@ from datk.nn import joined, mlp, ramp, reverse_gradient
 
 RAMP_OF_REVERSAL = {"constant": "constant", "ganin": "dann"}
 
+Hidden = tuple[PositiveInt, ...] | Literal["auto"]
 
-def domain_loss(
-    source_logits: Tensor, target_logits: Tensor, weights: tuple[Tensor, Tensor] | None = None
-) -> Tensor:
+Weights = tuple[Tensor | None, Tensor | None]
+"""Of the rows of source [M] and target [N], each of mean 1; None if all count alike."""
+
+
+def domain_loss(source_logits: Tensor, target_logits: Tensor, weights: Weights = (None, None)) -> Tensor:
     """Binary cross-entropy of a classifier's logits [M, 1] and [N, 1] for source = 1 and target = 0; 0-d.
 
     The mean over each domain, then over the two, so that unequal batches count alike; for M = N this is
     the mean over all rows.
-
-    weights: of the rows, [M] and [N], each of mean 1.
     """
     of_source, of_target = logsigmoid(source_logits), logsigmoid(-target_logits)
-    if weights is not None:
-        of_source, of_target = weights[0][:, None] * of_source, weights[1][:, None] * of_target
+    if weights[0] is not None:
+        of_source = weights[0][:, None] * of_source
+    if weights[1] is not None:
+        of_target = weights[1][:, None] * of_target
     return -(of_source.mean() + of_target.mean()) / 2
 
 
-def domain_classifier(features: int, hidden: tuple[int, ...], dropout: float) -> nn.Sequential:
+def domain_classifier(features: int, hidden: Hidden, dropout: float) -> nn.Sequential:
     """Perceptron from features [B, D] to one logit [B, 1]: weights N(0, 0.01), the last layer's
-    N(0, 0.3), zero biases."""
+    N(0, 0.3), zero biases.
+
+    hidden: sizes of the hidden layers, or `auto` for one as wide as the features, between 16 and 1024.
+    """
+    if hidden == "auto":
+        hidden = (min(max(features, 16), 1024),)
     classifier = mlp([features, *hidden, 1], dropout)
     linear = [layer for layer in classifier if isinstance(layer, nn.Linear)]
     for layer in linear:
@@ -43,9 +51,9 @@ class DANN(AlignmentLoss):
     """Domain-adversarial training (DANN): features that a domain classifier cannot tell apart.
 
     The classifier learns to tell the domains apart; on the way back into the backbone its gradient is
-    reversed, times a coefficient. With default options it is the adversarial term of DeepMerge II, whose
-    coefficient is 1 from the start. `weight` and `ramp` act on what reaches the backbone, as the coefficient
-    does; the classifier always learns from the whole loss.
+    reversed, times a coefficient. `weight` and `ramp` act on what reaches the backbone, as the coefficient
+    does; the classifier always learns from the whole loss. That of DeepMerge II has two hidden layers of 1024
+    and acts fully from the start (`hidden = [1024, 1024]`, `weight = 1`, `ramp = constant`).
 
     Reference: Ganin et al. 2016, JMLR 17, 59; Ciprijanovic et al. 2021, "DeepMerge II", MNRAS 506, 677.
     """
@@ -60,14 +68,17 @@ class DANN(AlignmentLoss):
         coefficient: float = Field(1.0, ge=0)
         """Factor of the reversed gradient, at the end of its growth."""
 
-        hidden: tuple[PositiveInt, ...] = (1024, 1024)
-        """Sizes of the domain classifier's hidden layers."""
+        hidden: Hidden = "auto"
+        """Sizes of the domain classifier's hidden layers; auto is one as wide as the features, between 16 and
+        1024."""
 
         dropout: float = Field(0.5, ge=0, lt=1)
         """Probability that an output of a hidden layer is dropped in training."""
 
         lr_mult: float = Field(1.0, gt=0)
         """Factor on the learning rate of the domain classifier."""
+
+        former: ClassVar[dict[str, Any]] = {"hidden": (1024, 1024), "ramp": "constant", "weight": 1.0}
 
     def __init__(self, config: Config, model: ModelInfo) -> None:
         super().__init__(config, model)
@@ -78,7 +89,8 @@ class DANN(AlignmentLoss):
         growth = ramp(RAMP_OF_REVERSAL[self.config.reversal], step.progress)
         features = reverse_gradient(joined(source, target), self.config.coefficient * growth)
         logits = self.classifier(features)
-        return domain_loss(*logits.split([len(source.features), len(target.features)]))
+        of_source, of_target = logits.split([len(source.features), len(target.features)])
+        return domain_loss(of_source, of_target, (source.weights, None))
 
     def param_groups(self) -> list[ParamGroup]:
         """The domain classifier, with its own learning rate."""

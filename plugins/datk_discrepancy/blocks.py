@@ -10,7 +10,12 @@ def indicator(matrix: Tensor, m: int) -> Tensor:
     return torch.stack([of_source, ~of_source], dim=1).to(matrix.dtype)
 
 
-def block_sums(matrix: Tensor, m: int) -> Tensor:
-    """Sums over the blocks of a matrix [M + N, M + N]: [[ss, st], [ts, tt]]."""
+def block_sums(matrix: Tensor, m: int, weights: Tensor | None = None) -> Tensor:
+    """Sums over the blocks of a matrix [M + N, M + N]: [[ss, st], [ts, tt]].
+
+    weights: of the source's rows [M], with which rows and columns are multiplied.
+    """
     domain = indicator(matrix, m)
+    if weights is not None:
+        domain[:m, 0] = weights.to(domain.dtype)
     return domain.T @ (matrix @ domain)

@@ -1,7 +1,7 @@
 """Maximum mean discrepancy with a sum of Gaussian kernels."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, PositiveFloat
@@ -13,6 +13,7 @@ from datk_discrepancy.blocks import block_sums
 
 Estimator = Literal["biased", "unbiased"]
 Bandwidth = Literal["fixed", "median"]
+Kernels = Literal["mean", "sum"]
 
 BANDWIDTHS: dict[Bandwidth, tuple[float, ...]] = {
     "fixed": (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 5, 10, 15, 20, 25, 30, 35, 100, 1e3, 1e4, 1e5, 1e6),
@@ -80,13 +81,15 @@ def mmd(
     bandwidths: Sequence[float] | Tensor = BANDWIDTHS["fixed"],
     estimator: Estimator = "biased",
     bandwidth: Bandwidth = "fixed",
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Squared maximum mean discrepancy of source [M, D] and target [N, D]; 0-d.
 
     mean k(s, s') + mean k(t, t') - 2 mean k(s, t) with k(x, y) = sum_j exp(-|x - y|^2 / (2 s_j)) (Gretton
     et al. 2012, equations 3 and 5). The unbiased estimator leaves the pairs of a row with itself out;
     `median` multiplies every bandwidth with the median squared distance of the joined batch, held constant.
-    Needs (M + N)^2 memory beside the features. Raises `ConfigError` for the unbiased estimate of one row.
+    With weights of the source's rows [M] its means are weighted ones. Needs (M + N)^2 memory beside the
+    features. Raises `ConfigError` for the unbiased estimate of one row.
 
     In float32 a squared distance within a domain is right to about 1e-6 of the squared distances of its rows
     from the domain's mean, and one between the domains to about 1e-6 of itself and of those. So of two rows
@@ -95,7 +98,7 @@ def mmd(
     ones.
     """
     distances = squared_distances_of_two(torch.cat([source, target]), len(source))
-    return mmd_of_distances(distances, len(source), bandwidths, estimator, bandwidth)
+    return mmd_of_distances(distances, len(source), bandwidths, estimator, bandwidth, weights)
 
 
 def mmd_of_distances(
@@ -104,23 +107,30 @@ def mmd_of_distances(
     bandwidths: Sequence[float] | Tensor = BANDWIDTHS["fixed"],
     estimator: Estimator = "biased",
     bandwidth: Bandwidth = "fixed",
+    weights: Tensor | None = None,
 ) -> Tensor:
     """`mmd` from the squared distances [M + N, M + N] of all rows, the first M of the source."""
     n = len(distances) - m
     bandwidths = torch.as_tensor(bandwidths, dtype=distances.dtype, device=distances.device)
     if bandwidth == "median":
         distances = distances / median_distance(distances)
-    sums = block_sums(kernel_sum(distances, bandwidths), m)
-    between = sums[0, 1] / (m * n)
+    sums = block_sums(kernel_sum(distances, bandwidths), m, weights)
+    if weights is None:
+        rows = squares = distances.new_full((), m)
+    else:
+        rows = weights.sum().clamp_min(torch.finfo(distances.dtype).eps)
+        squares = weights.square().sum()
+    between = sums[0, 1] / (rows * n)
     if estimator == "biased":
-        return sums[0, 0] / m**2 + sums[1, 1] / n**2 - 2 * between
+        return sums[0, 0] / rows**2 + sums[1, 1] / n**2 - 2 * between
     if min(m, n) < 2:
         raise ConfigError(
             f"the unbiased MMD needs two rows of each domain in a batch, not {m} and {n}; "
             "make batches larger or take estimator = biased"
         )
     diagonal = len(bandwidths)  # every kernel is 1 between a row and itself
-    within_source = (sums[0, 0] - m * diagonal) / (m * (m - 1))
+    # As many pairs of different rows as count; of a batch in which one row counts there is none.
+    within_source = (sums[0, 0] - squares * diagonal) / (rows**2 - squares).clamp_min(1e-6)
     within_target = (sums[1, 1] - n * diagonal) / (n * (n - 1))
     return within_source + within_target - 2 * between
 
@@ -128,14 +138,18 @@ def mmd_of_distances(
 class MMD(AlignmentLoss):
     """Maximum mean discrepancy (MMD) between the features, with a sum of Gaussian kernels.
 
-    With default options it is the term of DeepMerge II: 19 fixed bandwidths and the biased estimate. That
-    estimate has a floor: two batches of B rows of one and the same distribution give (2 / B) (19 - k) on
-    average, with the mean k of the summed kernels between different rows, because every kernel is 1 between a
-    row and itself and the narrow ones are 0 elsewhere. For 2592 features relu(N(0, 1)) it is 0.980, 0.490,
-    0.245 and 0.123 at B = 32, 64, 128 and 256, and 0.226 for 256 features at B = 128. So values at
-    different batch sizes cannot be compared. The unbiased estimate is 0 on average, within 0.002 of it for
-    the same 2592 features, and can be negative. No value is clamped: the paper's code raises those below
-    1e-4 to 1e-4, which stops their gradient.
+    By default kernels have a few bandwidths around the median distance, so that the scale of the features
+    does not matter, the estimate is unbiased, and the value is the mean over the kernels, which is 2 for
+    domains that are far apart.
+
+    The term of DeepMerge II is the sum over 19 fixed bandwidths with the biased estimate (`bandwidth =
+    fixed`, `kernels = sum`, `estimator = biased`, `ramp = constant`). That estimate has a floor: two batches
+    of B rows of one and the same distribution give (2 / B) (19 - k) on average, with the mean k of the summed
+    kernels between different rows, because every kernel is 1 between a row and itself and the narrow ones are
+    0 elsewhere. For 2592 features relu(N(0, 1)) it is 0.980, 0.490, 0.245 and 0.123 at B = 32, 64, 128 and
+    256, and 0.226 for 256 features at B = 128. So values at different batch sizes cannot be compared. The
+    unbiased estimate is 0 on average, within 0.002 of it for the same 2592 features, and can be negative. No
+    value is clamped: the paper's code raises those below 1e-4 to 1e-4, which stops their gradient.
 
     Reference: Gretton et al. 2012, JMLR 13, 723; Ciprijanovic et al. 2021, "DeepMerge II", MNRAS 506, 677.
     """
@@ -149,13 +163,23 @@ class MMD(AlignmentLoss):
         """The s of the kernels exp(-d^2 / (2 s)), which are summed, so s stands for sigma^2. None takes
         the 19 of DeepMerge II, from 1e-6 to 1e6, or for `bandwidth = median` 1/4, 1/2, 1, 2 and 4."""
 
-        bandwidth: Bandwidth = "fixed"
+        bandwidth: Bandwidth = "median"
         """Take the bandwidths as they are, or times the median squared distance between the rows of a batch
         of both domains (the median heuristic of Gretton et al. 2012), so that the scale of the features
         does not matter."""
 
-        estimator: Estimator = "biased"
+        estimator: Estimator = "unbiased"
         """Whether a row counts as its own neighbour (biased, never negative) or not (unbiased)."""
+
+        kernels: Kernels = "mean"
+        """Whether the value is the mean over the kernels, or their sum."""
+
+        former: ClassVar[dict[str, Any]] = {
+            "bandwidth": "fixed",
+            "estimator": "biased",
+            "kernels": "sum",
+            "ramp": "constant",
+        }
 
     bandwidths: Tensor
 
@@ -166,10 +190,12 @@ class MMD(AlignmentLoss):
 
     def forward(self, source: SourceView, target: TargetView, step: Step) -> Tensor:
         """Squared MMD of the features."""
-        return mmd_of_distances(
+        value = mmd_of_distances(
             joint_distances(source, target),
             len(source.features),
             self.bandwidths,
             self.config.estimator,
             self.config.bandwidth,
+            source.weights,
         )
+        return value / len(self.bandwidths) if self.config.kernels == "mean" else value

@@ -37,6 +37,7 @@ def show_result(result: RunResult) -> None:
     )
     for note in result.notes:
         console.print(Text(f"note: {note}", style="yellow"))
+    _show_alarms([result])
 
 
 def show_folder(path: Path) -> None:
@@ -61,6 +62,16 @@ def show_seeds(results: Sequence[RunResult], summary: dict[str, Any]) -> None:
     _show_classes(results)
     for note in dict.fromkeys(note for result in results for note in result.notes):
         output().print(Text(f"note: {note}", style="yellow"))
+    _show_alarms(results)
+
+
+def _show_alarms(results: Sequence[RunResult]) -> None:
+    """Each alarm of the first run that has its kind, with how many runs have it."""
+    first = {alarm.code: alarm for result in reversed(results) for alarm in result.alarms}
+    for code, alarm in first.items():
+        count = sum(any(other.code == code for other in result.alarms) for result in results)
+        seeds = f" in {count} of {len(results)} runs" if len(results) > 1 else ""
+        output().print(Text(f"alarm ({code}){seeds}: {alarm.message}", style="bold red"))
 
 
 def _show_classes(results: Sequence[RunResult]) -> None:
