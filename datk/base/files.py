@@ -5,7 +5,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -170,3 +170,12 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be read: {error}") from None
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders with nothing in them, the innermost first."""
+    for folder in folders:
+        if folder.is_dir() and all(entry.name == LOCK for entry in folder.iterdir()):
+            with suppress(OSError):  # somebody else was quicker to remove it, or to come into it
+                (folder / LOCK).unlink(missing_ok=True)
+                folder.rmdir()

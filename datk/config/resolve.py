@@ -265,6 +265,10 @@ def _loaded(
 
 def _check_together(experiment: Experiment) -> None:
     """Raise `ConfigError` for components that cannot work in this run."""
+    for chosen in experiment.align if len(experiment.align) > 1 else ():
+        if chosen.cls.alone:
+            others = ", ".join(other.label for other in experiment.align if other is not chosen)
+            raise ConfigError(f"alignment '{chosen.label}' stands alone in a run; leave out {others}")
     if not experiment.task.cls.predicts_classes:
         for chosen in (*experiment.terms, experiment.select):
             if chosen.cls.needs_classes:

@@ -107,6 +107,9 @@ class LossTerm(nn.Module, ABC):
 class AlignmentLoss(LossTerm):
     """A term that draws the two domains together."""
 
+    alone: ClassVar[bool] = False
+    """Whether no other alignment may stand beside it in a run."""
+
     phases: tuple[Phase, ...] = (Phase(),)
     """Optimisation problems of one step, in order; an instance may set them. Of several alignments at most
     one may change this."""

@@ -1,5 +1,6 @@
 """The only reader of target labels."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +28,9 @@ from datk.runs.metrics import Metrics
 from datk.runs.oracle import Oracle
 from datk.runs.outputs import PartOutputs
 from datk.training.predict import predict
+
+Said = Callable[[str, str, RowNumbers], npt.NDArray[np.float32]]
+"""What is said of rows [n] of a domain's part: logits [n, K]."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,25 @@ def evaluate(predictor: nn.Module, dataset: Dataset) -> dict[str, dict[str, Metr
 
 
 def evaluation(predictor: nn.Module, dataset: Dataset) -> Evaluation:
-    """Score the source's validation and test rows and the target's test rows.
+    """Score what a network says of the source's validation and test rows and the target's test rows.
 
     Raises:
         DataError: answers that are no labels of the task.
         RunError: an output of the network that is not finite.
     """
+
+    def said(domain: str, part: str, rows: RowNumbers) -> npt.NDArray[np.float32]:
+        read = dataset.training.source if domain == "source" else dataset.training.target
+        if (domain, part) == ("target", "train"):  # which are not scored
+            return predict(predictor, read, rows)
+        return _finite_logits(predictor, read, rows)
+
+    return evaluation_of(said, dataset)
+
+
+def evaluation_of(said: Said, dataset: Dataset) -> Evaluation:
+    """As `evaluation`, of what is said by something else than a network of one's own. What is said of target
+    rows that are not scored may be anything."""
     source, target = dataset.training.source, dataset.training.target
     metrics: dict[str, dict[str, Metrics]] = {"source": {}, "target": {}}
     counts: Counts = {}
@@ -78,7 +95,7 @@ def evaluation(predictor: nn.Module, dataset: Dataset) -> Evaluation:
     for part in ("train", "validation", "test"):
         rows = getattr(source.split, part)
         labels = dataset.labels[rows]
-        logits = None if part == "train" else _finite_logits(predictor, source, rows)
+        logits = None if part == "train" else said("source", part, rows)
         if logits is not None:
             kept["source", part] = PartOutputs(rows, logits, labels, groups_of(source.rows.samples)[rows])
         several = dataset.pair.sources if len(dataset.pair.sources) > 1 else ()
@@ -91,7 +108,7 @@ def evaluation(predictor: nn.Module, dataset: Dataset) -> Evaluation:
             elif mask.any():
                 score(domain, part, logits[mask], labels[mask])
     rows, groups = target.split.train, groups_of(target.rows.samples)
-    kept["target", "train"] = PartOutputs(rows, predict(predictor, target, rows), None, groups[rows])
+    kept["target", "train"] = PartOutputs(rows, said("target", "train", rows), None, groups[rows])
     told, answers_sha256 = _told(dataset, target.split.test)
     if told is None or not told.scored.any():
         notes = ["the target has no labels: nothing on the target could be scored"]
@@ -102,7 +119,7 @@ def evaluation(predictor: nn.Module, dataset: Dataset) -> Evaluation:
     else:
         notes = unknown_labels(told.counts)
         rows = target.split.test[told.scored]
-        logits = _finite_logits(predictor, target, rows)
+        logits = said("target", "test", rows)
         kept["target", "test"] = PartOutputs(rows, logits, told.values, groups[rows])
         score("target", "test", logits, told.values)
     return Evaluation(

@@ -12,8 +12,8 @@ result.json        written last: there if and only if the run is complete
 
 import secrets
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ import numpy as np
 import torch
 
 from datk.base.errors import BusyError, ConfigError, DatkError, RunError
-from datk.base.files import LOCK, only_one, read_json, write_atomically, write_json, writing
+from datk.base.files import only_one, read_json, remove_empty, write_atomically, write_json, writing
 from datk.base.version import __version__
 from datk.config import merge
 from datk.config.resolve import Component, Experiment, resolve
-from datk.runs import outputs
+from datk.runs import candidates, outputs
 from datk.runs.earlier import has_former_defaults, with_defaults_of
 from datk.runs.environment import changes, environment
 from datk.runs.recognize import FILES, is_empty, is_run, refuse_links, seeds_in
@@ -185,12 +185,13 @@ class RunFolder:
         write_json(self.path / "config.json", experiment.config.model_dump(mode="json"))
 
     def _clear(self) -> None:
-        """Remove what a run writes, but for config.json, which tells that this is a run until it is replaced;
-        a file of the user's in the folder stays."""
+        """Remove what a run and its candidates write, but for config.json, which tells that this is a run
+        until it is replaced; a file of the user's in the folder stays."""
         with writing(self.path):
             for name in FILES:
                 if name != "config.json":
                     (self.path / name).unlink(missing_ok=True)
+            candidates.clear(self.path)
 
     def result(self) -> RunResult | None:
         """The result of a completed run, None for one that is not."""
@@ -287,15 +288,6 @@ class RunFolder:
         return result
 
 
-def remove_empty(folders: Iterable[Path]) -> None:
-    """Remove folders with nothing in them, the innermost first."""
-    for folder in folders:
-        if folder.is_dir() and all(entry.name == LOCK for entry in folder.iterdir()):
-            with suppress(OSError):  # somebody else was quicker to remove it, or to come into it
-                (folder / LOCK).unlink(missing_ok=True)
-                folder.rmdir()
-
-
 def demand_independent_of_epochs(path: Path, experiment: Experiment) -> None:
     """Raise `RunError` if what was trained so far depends on how many epochs there were to be, as far as the
     configuration says; a term that looks at the progress is found when it does (see `Trainer`)."""
@@ -347,7 +339,8 @@ def _version(path: Path) -> str:
 
 def first_weights(init: str) -> str:
     """Checksum of the weights in the run folder that a run starts from. Raises `RunError` if there are
-    none."""
+    none, or several."""
+    candidates.demand_one_model(init)
     return weights_checksum(Checkpoints(Path(init).expanduser()).load_selected())
 
 

@@ -7,9 +7,8 @@ from datetime import datetime
 from pathlib import Path
 
 from datk.base import processes
-from datk.base.files import writing
+from datk.base.files import remove_empty, writing
 from datk.config.resolve import Experiment
-from datk.runs.folder import remove_empty
 
 HOME = Path("runs")
 LONGEST = 180

@@ -12,6 +12,36 @@ from datk.runs.labels import Counts
 from datk.runs.metrics import Metrics
 
 
+class Candidate(BaseModel):
+    """One of the runs of `--align auto`."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+    name: str
+    """Its folder in candidates/."""
+    information: float | None = None
+    """Of its predictions for the target's training rows, D - H in nats, see
+    `datk.training.label_shift.information`; None where numbers are predicted, and where it failed."""
+    votes: bool
+    """Whether its predictions count."""
+    why: str = ""
+    """Why they do not."""
+
+
+class Vote(BaseModel):
+    """How the runs of `--align auto` came to one prediction. No target label had a part in it."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+    candidates: list[Candidate]
+    """All that were considered, source-only first."""
+    veto: float | None
+    """Part of source-only's information that the predictions of a candidate must have; None where numbers are
+    predicted, of which there is none."""
+    reason: str
+    """All of this on a line."""
+
+
 class RunResult(BaseModel):
     """What a completed run found, and the folder it lies in.
 
@@ -85,6 +115,10 @@ class RunResult(BaseModel):
     """How hard each term pulled then at its full weight, beside the supervised loss."""
     alarms: list[Alarm] = []
     """Signs that the numbers mislead or that adaptation does harm."""
+    vote: Vote | None = None
+    """Of a run of `--align auto` its candidates, and which of them vote. `epochs` is then the most that one of
+    them trained, `selected_epoch` 0, `seconds` the time of all of them together, and `weights_sha256` that of
+    the checksums of those that vote."""
     notes: list[str] = []
     """What everybody who reads the numbers must know."""
 

@@ -1,5 +1,5 @@
-"""A look at a run after its warm-up: what the network says of the target before alignment shaped it, and how hard
-each term pulls."""
+"""What is seen of a run while it goes on: what the network says of the target after the warm-up, before alignment
+shaped it, and how hard each term pulls. Target labels are not needed for it, and it leaves no trace in the run."""
 
 import math
 from typing import Any, NamedTuple
@@ -10,66 +10,122 @@ from torch import Tensor
 from datk.data.dataset import TrainingData
 from datk.interfaces import SourceBatch, TargetBatch
 from datk.nn import WARM_UP
-from datk.training.label_shift import information, predicted_shares, temperature
+from datk.training.label_shift import information, predicted_shares, ratios, shares, temperature
 from datk.training.objective import Objective, snapshot
 from datk.training.predict import predict
 
+SCALE = 2.0**12
+"""Factor of all gradients that are compared, so that float16 does not lose small ones."""
+
 
 class Look(NamedTuple):
-    """What was seen."""
+    """What the network said of the target's training rows."""
 
     shares: list[float]
-    """Shares of the classes that are predicted for the target's training rows, calibrated on the source's
-    validation rows."""
+    """Shares of the classes that are predicted for them, calibrated on the source's validation rows."""
     information: float
     """Of those predictions, see `datk.training.label_shift.information`."""
-    pulls: dict[str, float]
-    """Of each term at its full weight: the norm of its gradient over that of the supervised loss, for the
-    parameters that the first phase trains."""
 
 
-def epoch_of_look(epochs: int) -> int:
-    """The epoch (from 0) before which it is taken: the first one after the warm-up, but there is one."""
+class Signs:
+    """What was seen so far. All of it but the model is the state, so that a resumed run has seen the same."""
+
+    def __init__(self, objective: Objective, data: TrainingData) -> None:
+        self.objective, self.data = objective, data
+        self.look: Look | None = None
+        """Taken before the first epoch after the warm-up; None until then, and where no classes are
+        predicted."""
+        self.norms: dict[str, float] = {}
+        """Largest norm so far of the gradient of each term at its full weight, for the backbone's parameters;
+        that of the supervised loss by the label of the task."""
+
+    def before_epoch(self, epoch: int, epochs: int) -> bool:
+        """Look at the target if it is time to; whether it was. Weighs source rows by what is seen, where
+        `train.label_shift` wants that."""
+        if self.look is not None or epoch < look_epoch(epochs) or not self.objective.task.predicts_classes:
+            return False
+        self.look = look(self.objective, self.data)
+        self.weigh()
+        return True
+
+    def weigh(self) -> None:
+        """Have source rows weighed by the shares that were seen, if they are to be and if some were seen."""
+        class_ratios = self.objective.class_ratios
+        if class_ratios is not None and self.look is not None:
+            of_source = shares(self.data.labels, len(class_ratios))
+            class_ratios.copy_(ratios(torch.tensor(self.look.shares, dtype=torch.float64), of_source))
+
+    def at_first_batch(self, epoch: int, epochs: int, source: SourceBatch, target: TargetBatch) -> None:
+        """Measure the pulls on the first batch of three epochs: after the warm-up, halfway from there, last."""
+        first, last = look_epoch(epochs), epochs - 1
+        if epoch in (first, (first + last) // 2, last):
+            for label, norm in gradient_norms(self.objective, source, target, epoch).items():
+                self.norms[label] = max(norm, self.norms.get(label, 0.0))
+
+    @property
+    def pulls(self) -> dict[str, float]:
+        """The largest gradient of each term over the largest of the supervised loss; without the terms that
+        have none."""
+        supervised = self.norms.get(self.objective.task_label, 0.0)
+        return {
+            label: norm / supervised
+            for label, norm in self.norms.items()
+            if label != self.objective.task_label and supervised > 0
+        }
+
+    def state(self) -> dict[str, Any]:
+        """What resuming needs."""
+        return {"look": None if self.look is None else self.look._asdict(), "norms": dict(self.norms)}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up what `state` gave; of a run that an earlier version began there is nothing."""
+        self.look = Look(**state["look"]) if state.get("look") else None
+        self.norms = {label: float(norm) for label, norm in state.get("norms", {}).items()}
+
+
+def look_epoch(epochs: int) -> int:
+    """The epoch (from 0) before which the look is taken: the first one after the warm-up, if there is one."""
     return min(math.ceil(WARM_UP * epochs), epochs - 1)
 
 
-def look(objective: Objective, data: TrainingData, source: SourceBatch, target: TargetBatch) -> Look:
-    """Take the look, which leaves no trace in the run.
-
-    Args:
-        source: the first batch of the epoch, with that of the target.
-    """
+def look(objective: Objective, data: TrainingData) -> Look:
+    """What the network says now of the target's training rows."""
     predictor = objective.predictor()
-    rows = data.source.split.validation
-    of_source = torch.from_numpy(predict(predictor, data.source, rows))
+    of_source = torch.from_numpy(predict(predictor, data.source, data.source.split.validation))
     of_target = torch.from_numpy(predict(predictor, data.target, data.target.split.train))
     certain = temperature(of_source, data.validation_labels)
-    return Look(
-        predicted_shares(of_target, certain).tolist(),
-        information(of_target),
-        _pulls(objective, source, target),
-    )
+    return Look(predicted_shares(of_target, certain).tolist(), information(of_target))
 
 
-def _pulls(objective: Objective, source: SourceBatch, target: TargetBatch) -> dict[str, float]:
-    phase = objective.phases[0]
+def gradient_norms(
+    objective: Objective, source: SourceBatch, target: TargetBatch, epoch: int
+) -> dict[str, float]:
+    """The norm of the gradient of each term at its full weight, by its label, for the backbone's parameters: the
+    largest of all phases. A term that has no gradient, or one that is not finite, is left out.
+
+    Args:
+        epoch: that the batch is of, from 0.
+    """
     device = next(objective.parameters()).device
     put_back = snapshot(objective.buffers(), device)
-    full = torch.ones((), device=device)
-    terms, _ = objective(source, target, full, full, phase)
+    progress, done = (torch.full((), value, device=device) for value in (1.0, float(epoch)))
     trained = [p for p in objective.backbone.parameters() if p.requires_grad]
+    norms: dict[str, float] = {}
+    try:
+        for phase in objective.phases:
+            terms, _ = objective(source, target, progress, done, phase)
+            for label, value in terms.items():
+                norm = _norm(value, trained)
+                if norm is not None and math.isfinite(norm):
+                    norms[label] = max(norm, norms.get(label, 0.0))
+    finally:
+        put_back()
+    return norms
 
-    def norm(value: Tensor) -> float:
-        if not value.requires_grad:
-            return 0.0
-        grads: Any = torch.autograd.grad(value, trained, retain_graph=True, allow_unused=True)
-        return math.sqrt(sum(float(grad.square().sum()) for grad in grads if grad is not None))
 
-    supervised = norm(terms[objective.task_label]) if objective.task_label in terms else 0.0
-    pulls = {
-        label: norm(value) / supervised
-        for label, value in terms.items()
-        if label != objective.task_label and supervised > 0
-    }
-    put_back()
-    return pulls
+def _norm(value: Tensor, trained: list[torch.nn.Parameter]) -> float | None:
+    if not value.requires_grad:
+        return None
+    grads: Any = torch.autograd.grad(SCALE * value, trained, retain_graph=True, allow_unused=True)
+    found = [grad.square().sum() for grad in grads if grad is not None]
+    return float(torch.stack(found).sum().sqrt()) / SCALE if found else None
