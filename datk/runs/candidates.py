@@ -1,7 +1,7 @@
 """Folders of runs that trained others and let them vote (`--align auto`): which they are, and what is theirs.
 
-    OUT/config.json ...         as of every run
-    OUT/candidates/NAME/        the run of each candidate, an ordinary one
+OUT/config.json ...     as of every run
+OUT/candidates/NAME/    the run of each candidate, an ordinary one
 """
 
 from pathlib import Path
@@ -14,6 +14,8 @@ VOTE = "datk:auto"
 """What the configuration of such a run names as its alignment."""
 
 FOLDER = "candidates"
+SOURCE_ONLY = "source-only"
+"""The candidate that the others are measured by."""
 
 
 def is_vote(path: Path) -> bool:
@@ -54,5 +56,5 @@ def demand_one_model(init: str) -> None:
         names = ", ".join(candidates_in(path)) or "none is there yet"
         raise RunError(
             f"--init {init}: a run of --align auto is a vote of several networks, and training starts from "
-            f"one; name one of its candidates ({names}), for instance {path / FOLDER / 'none'}"
+            f"one; name one of its candidates ({names}), for instance {path / FOLDER / SOURCE_ONLY}"
         )

@@ -116,9 +116,9 @@ class RunResult(BaseModel):
     alarms: list[Alarm] = []
     """Signs that the numbers mislead or that adaptation does harm."""
     vote: Vote | None = None
-    """Of a run of `--align auto` its candidates, and which of them vote. `epochs` is then the most that one of
-    them trained, `selected_epoch` 0, `seconds` the time of all of them together, and `weights_sha256` that of
-    the checksums of those that vote."""
+    """Of a run of `--align auto` its candidates, and which of them vote. `epochs` is then the most that one
+    of them trained, `selected_epoch` 0, `seconds` the time of all that vote, and `weights_sha256` that of
+    their checksums."""
     notes: list[str] = []
     """What everybody who reads the numbers must know."""
 
