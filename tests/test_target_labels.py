@@ -32,7 +32,8 @@ from tests import build
 from tests.toy_methods import METHODS
 from tests.toys import TOYS
 
-ALIGNMENTS = [plugin.name for plugin in plugins.find("alignment")]
+ALIGNMENTS = [plugin.name for plugin in plugins.find("alignment") if plugin.name != "auto"]
+"""All but the one that trains others, for which see `tests/runs/test_auto.py`."""
 REGULARIZERS = [plugin.name for plugin in plugins.find("regularizer")]
 ACTING = {
     "sidda": {"warmup": 0},
@@ -332,7 +333,7 @@ def test_the_types_have_no_place_for_answers():
         return {field.name for field in dataclasses.fields(cls)}
 
     assert fields(SourceBatch) - fields(TargetBatch) == {"y"}
-    assert fields(SourceView) - fields(TargetView) == {"labels"}
+    assert fields(SourceView) - fields(TargetView) == {"labels", "weights"}
     assert fields(TargetBatch) == {"x", "index", "domain"}
     assert fields(TargetView) == {"x", "index", "domain", "features", "logits", "layers", "shared"}
     assert inspect.get_annotations(EpochRows, eval_str=True)["target"] == Iterable[TargetBatch]

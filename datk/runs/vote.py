@@ -270,7 +270,7 @@ def _scored(
             selection_sha256=first.selection_sha256,
             hooks=folder.hooks(),
             vote=vote,
-            alarms=_alarms(voting),
+            alarms=[*_alarms(voting)],
             notes=[vote.reason, *_notes(voting)],
         ),
         found.outputs,
@@ -283,16 +283,13 @@ def _notes(voting: Mapping[str, RunResult]) -> Iterator[str]:
         yield _whose(note, [name for name, result in voting.items() if note in result.notes], voting)
 
 
-def _alarms(voting: Mapping[str, RunResult]) -> list[Alarm]:
-    """The first alarm of each kind, with whose it is unless all have the very same."""
-    first: dict[str, Alarm] = {}
-    for alarm in (alarm for result in voting.values() for alarm in result.alarms):
-        first.setdefault(alarm.code, alarm)
-
-    def told(alarm: Alarm) -> str:
-        return _whose(alarm.message, [n for n, result in voting.items() if alarm in result.alarms], voting)
-
-    return [Alarm(code=code, message=told(alarm)) for code, alarm in first.items()]
+def _alarms(voting: Mapping[str, RunResult]) -> Iterator[Alarm]:
+    """Those of each kind once, as the first has them that has any, with whose they are unless all do."""
+    for code in dict.fromkeys(alarm.code for result in voting.values() for alarm in result.alarms):
+        raised = [[a for a in result.alarms if a.code == code] for result in voting.values()]
+        for alarm in next(filter(None, raised)):
+            whose = [name for name, result in voting.items() if alarm in result.alarms]
+            yield Alarm(code=code, message=_whose(alarm.message, whose, voting))
 
 
 def _whose(text: str, names: Sequence[str], voting: Mapping[str, RunResult]) -> str:
@@ -304,7 +301,7 @@ class _Once(Reporter):
 
     def __init__(self, reporter: Reporter) -> None:
         self.reporter = reporter
-        self.noted: set[str] = set()
+        self.noted: set[str | tuple[str, str]] = set()
 
     def started(self, title: str, epochs: int, steps: int) -> None:
         self.reporter.started(title, epochs, steps)
@@ -322,6 +319,11 @@ class _Once(Reporter):
         if text not in self.noted:
             self.noted.add(text)
             self.reporter.note(text)
+
+    def alarm(self, code: str, message: str) -> None:
+        if (code, message) not in self.noted:
+            self.noted.add((code, message))
+            self.reporter.alarm(code, message)
 
     def stopped(self) -> None:
         self.reporter.stopped()

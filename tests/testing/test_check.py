@@ -15,7 +15,20 @@ def test_the_shipped_components_are_found():
     names = {plugin.name for plugin in INSTALLED if plugin.dist == "datk"}
     assert names == {
         *("deepmerge", "resnet18", "mlp"),
-        *("none", "mmd", "coral", "dann", "cdan", "mcd", "sidda", "mcc", "shot", "fixmatch", "mean-teacher"),
+        *(
+            "auto",
+            "none",
+            "mmd",
+            "coral",
+            "dann",
+            "cdan",
+            "mcd",
+            "sidda",
+            "mcc",
+            "shot",
+            "fixmatch",
+            "mean-teacher",
+        ),
         *("fisher", "entropy"),
         *("arrays", "mock-mergers", "illustris-simsim", "illustris-sdss"),
         *("source-validation-loss", "source-validation-accuracy", "last", "oracle"),
