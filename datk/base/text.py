@@ -11,7 +11,7 @@ BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u
 """Characters that let what follows be shown in another order than it is written in."""
 
 ASCII = str.maketrans({
-    "±": "+/-", "–": "-", "—": "-", "×": "x", "…": "...", "†": "+", "‡": "++", "≥": ">=", "≤": "<=",
+    "±": "+/-", "–": "-", "—": "-", "×": "x", "…": "...", "†": "+", "‡": "++", "≥": ">=", "≤": "<=", "§": "!",
     "•": "*", "µ": "u", "²": "^2", "‘": "'", "’": "'", "“": '"', "”": '"',
 })  # fmt: skip
 """What stands in for characters that a terminal's encoding may lack."""

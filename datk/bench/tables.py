@@ -20,7 +20,7 @@ from datk.runs.seeds import summarize
 DATK = "datk"
 LARGE = 1e9
 """From where on a published number is shown with a power of ten, not digit by digit."""
-IMPOSSIBLE, ORACLE = "‡", "†"
+IMPOSSIBLE, ORACLE, ALARMED = "‡", "†", "§"
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ class Line:
     seconds_per_epoch: float | None = None
     used_target_labels: bool = False
     """Whether the selector of one of the runs was given target labels."""
+    alarms: tuple[str, ...] = ()
+    """Codes of the alarms of its runs, see `datk.runs.alarms`."""
 
     def cell(self, metric: str) -> str:
         """What the table shows: a reference as published; a dash for what is unknown."""
@@ -122,8 +124,9 @@ def _lines(metrics: Mapping[str, Metric], outcomes: Sequence[Outcome]) -> Iterab
         }
         seconds = fmean(result.seconds_per_epoch for result in results) if results else None
         informed = any(result.uses_target_labels for result in results)
+        alarms = tuple(dict.fromkeys(alarm.code for result in results for alarm in result.alarms))
         if results:
-            yield Line(title, domain, DATK, len(results), numbers, seconds, informed)
+            yield Line(title, domain, DATK, len(results), numbers, seconds, informed, alarms)
         yield from _reported(metrics, entry, title, domain)
 
 
@@ -200,9 +203,22 @@ def _caption(done: Sequence[Outcome], marked: bool) -> str:
         notes.insert(0, "split=paper deals single images: test objects have copies in training.")
     if any(result.uses_target_labels for result in results):
         notes.append(f"{ORACLE} chosen by oracle.")
+    notes += _alarms(done)
     if marked:
         notes.append(f"{IMPOSSIBLE} contradicts other published numbers of its row.")
     return one_line(" ".join(["; ".join(parts) + ".", *notes]))
+
+
+def _alarms(done: Sequence[Outcome]) -> Iterable[str]:
+    """The codes of all alarms with the cells whose runs raised them, unless all did."""
+    cells: dict[str, dict[str, None]] = {}
+    for outcome in done:
+        for alarm in outcome.result.alarms if outcome.result else ():
+            cells.setdefault(alarm.code, {})[outcome.entry.title] = None
+    everyone = len({outcome.entry.title for outcome in done})
+    if cells:
+        codes = (f"{code} ({', '.join(of)})" if len(of) < everyone else code for code, of in cells.items())
+        yield f"{ALARMED} alarms, of which result.json and log.txt of the runs tell more: {', '.join(codes)}."
 
 
 def _positive_class(results: Sequence[RunResult]) -> list[str]:
@@ -269,7 +285,7 @@ def grid(suite: Suite, filled: FilledTable) -> list[list[str]]:
     rows = [["method", "domain", *by, *titles, "s/epoch"]]
     method = domain = ""
     for line in filled.lines:
-        names = ["" if line.method == method else one_line(line.method)]
+        names = ["" if line.method == method else one_line(line.method) + f" {ALARMED}" * bool(line.alarms)]
         names.append("" if (line.method, line.domain) == (method, domain) else one_line(line.domain))
         names += [] if alone else [one_line(line.by)]
         seconds = "" if line.seconds_per_epoch is None else f"{line.seconds_per_epoch:.2f}"
@@ -290,7 +306,8 @@ def csv_text(suite: Suite, tables: Sequence[FilledTable]) -> str:
     # A column of its own only where there is something to say, so that tables without an oracle stay as they
     # were.
     informed = any(line.used_target_labels for filled in tables for line in filled.lines)
-    last = ["seconds_per_epoch", *(["uses_target_labels"] if informed else [])]
+    alarmed = any(line.alarms for filled in tables for line in filled.lines)
+    last = ["seconds_per_epoch", *["uses_target_labels"] * informed, *["alarms"] * alarmed]
     writer.writerow(map(in_csv, ["table", "method", "domain", "by", "seeds", *spread, *last]))
     for filled in tables:
         for line in filled.lines:
@@ -298,7 +315,8 @@ def csv_text(suite: Suite, tables: Sequence[FilledTable]) -> str:
             values = [value for n in numbers for value in ((n.mean, n.std) if n else (None, None))]
             names = [filled.table.name, line.method, line.domain, line.by, line.seeds]
             used = [str(line.used_target_labels).lower() if line.seeds else None] if informed else []
-            row = [*names, *values, line.seconds_per_epoch, *used]
+            raised = [" ".join(line.alarms)] if alarmed else []
+            row = [*names, *values, line.seconds_per_epoch, *used, *raised]
             writer.writerow([in_csv(cell) if isinstance(cell, str) else cell for cell in row])
     return text.getvalue()
 

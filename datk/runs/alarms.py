@@ -4,159 +4,225 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from datk.data.dataset import TrainingData
-from datk.runs.outputs import Parts
-from datk.training.label_shift import distance, information, shares
+from datk.interfaces import AlignmentLoss, LossTerm
+from datk.runs.outputs import PartOutputs
+from datk.training.label_shift import chance_distance, distance, information, shares
+from datk.training.report import Reporters
 from datk.training.warm_up import Look
 
 FEW_ROWS, SMALL_BATCH = 30, 16
-SHIFTED = 0.2
-"""Total variation between the classes' shares in the source and those predicted for the target."""
+SHIFTED = 0.25
+"""Total variation between the classes' shares in the source and those predicted for the target, over what so
+few rows differ by by chance."""
 COLLAPSED = 0.9
-"""Part of the information that predictions had before alignment which they must keep."""
-IDLE = 1e-3
-"""Gradient of a term beside that of the supervised loss below which it does nothing."""
+"""Part of the information that predictions had after the warm-up which they must keep."""
+IDLE, FELT = 1e-3, 0.1
+"""Gradient of a term beside that of the supervised loss: below the first it does nothing, with the second it
+would be felt."""
 FAR, SPREAD, MANY = 3.0, 3.0, 0.2
 """Source deviations between the means of a channel, ratio of its deviations, and share of the channels."""
 MOST_SHOWN = 5
 
 
 class Alarm(BaseModel):
-    """One sign."""
+    """A sign that a number misleads or that adaptation does harm."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
-    code: str
-    """What kind it is, to be searched for."""
+    code: str = Field(pattern="^[a-z]+(-[a-z]+)*$")
+    """What kind it is; docs/alarms.md has a paragraph on each."""
     message: str
     """The evidence, and the next step."""
 
 
-def alarms(
-    parts: Parts, data: TrainingData, classes: Sequence[str], look: Look | None, by: str, adapts: bool
-) -> list[Alarm]:
-    """All alarms of a run.
+class Alarms:
+    """The alarms of a run, which are told as they are raised."""
+
+    def __init__(self, report: Reporters) -> None:
+        self.report = report
+        self.raised: list[Alarm] = []
+
+    def add(self, alarms: Sequence[Alarm]) -> None:
+        """Raise those that were not raised before."""
+        for alarm in alarms:
+            if alarm not in self.raised:
+                self.raised.append(alarm)
+                self.report.tell("alarm", alarm.code, alarm.message)
+
+
+# --- before training -----------------------------------------------------------------------------------
+
+
+def few_rows(rows: Mapping[str, int], classes: bool = True) -> list[Alarm]:
+    """Parts with too few rows.
 
     Args:
-        parts: what the selected network says.
-        classes: their names; none where numbers are predicted.
-        look: what it said after the warm-up.
-        by: `data.standardize`.
-        adapts: whether a term of the loss looks at the target.
+        rows: of each part by its name, for instance `target test`.
+        classes: whether classes are predicted, so that an accuracy is what is computed over them.
     """
-    found = [*_few_rows(parts), *_small_batch(data), *_far(data, by)]
-    if classes and look is not None:
-        found += _label_shift(data, classes, look, adapts)
-        found += _idle(look)
-        if adapts:
-            found += _collapse(parts, classes, look)
-    return found
-
-
-def _few_rows(parts: Parts) -> list[Alarm]:
-    few = {
-        f"{domain} {part}": len(rows)
-        for (domain, part), (rows, *_) in parts.items()
-        if (domain, part) != ("target", "train") and len(rows) < FEW_ROWS
-    }
+    few = {name: number for name, number in rows.items() if number < FEW_ROWS}
     if not few:
         return []
-    named = ", ".join(f"{name} {rows}" for name, rows in few.items())
+    named = ", ".join(f"{name} {number}" for name, number in few.items())
     least = min(few.values())
-    error = 0.5 / np.sqrt(max(least, 1))
+    known = "a score over so few is chance to a large part"
+    if classes:
+        error = min(1.0, 1 / np.sqrt(max(1, least)))
+        known = f"an accuracy over {least} of them is known to within {error:.2f} (95 %)"
     return [
         Alarm(
             code="few-rows",
-            message=f"rows to score or choose by: {named}; an accuracy over {least} rows is known to within "
-            f"{min(2 * error, 1):.2f}; give more data, or larger data.fractions",
+            message=f"few rows to choose an epoch or to score by: {named}; {known}; give more data or larger "
+            "data.fractions, or score all rows of the target by data.target_rows=all",
         )
     ]
 
 
-def _small_batch(data: TrainingData) -> list[Alarm]:
-    least = min(data.source_batch, data.target_batch)
-    if least >= SMALL_BATCH:
+def small_batch(source: int, target: int | None) -> list[Alarm]:
+    """Batches with too few rows of the source, or of the target if it is looked at."""
+    named = {"source": source} | ({} if target is None else {"target": target})
+    few = {domain: rows for domain, rows in named.items() if rows < SMALL_BATCH}
+    if not few:
         return []
+    held = " and ".join(f"{rows} of the {domain}" for domain, rows in few.items())
+    why = "of so few rows gradients and batch normalisation are mostly noise"
+    if target is not None:
+        why += ", and domains cannot be compared by them"
     return [
         Alarm(
             code="small-batch",
-            message=f"batches have {data.source_batch} source and {data.target_batch} target rows; domains "
-            f"cannot be compared by fewer than {SMALL_BATCH}: raise train.batch_size, or give more data",
+            message=f"rows in a batch: {held}; {why}; raise train.batch_size to {SMALL_BATCH} or more, or "
+            "give more data",
         )
     ]
 
 
-def _far(data: TrainingData, by: str) -> list[Alarm]:
-    if by != "source" or data.source.own.by_domain:
-        return []
-    mean, std, *_ = data.source.own.constants()
-    of_target, spread, *_ = data.target.own.constants()
-    varies = data.source.own.varies.numpy().reshape(-1) & data.target.own.varies.numpy().reshape(-1)
+def far_target(data: TrainingData) -> list[Alarm]:
+    """Many channels of the target that the source's constants do not standardise; where these are used."""
+    used, own = data.source.standardize, data.target.own
+    mean, std, *_ = used.constants()
+    of_target, spread, *_ = own.constants()
+    varies = used.varies.numpy().reshape(-1) & own.varies.numpy().reshape(-1) & np.isfinite(std)
     if not varies.any():
         return []
-    gap = np.abs(of_target - mean)[varies] / std[varies]
-    ratio = np.maximum(spread[varies] / std[varies], std[varies] / spread[varies])
-    share = float(((gap > FAR) | (ratio > SPREAD)).mean())
+    away = np.abs(of_target - mean)[varies] / std[varies] > FAR
+    ratio = spread[varies] / std[varies]
+    wide = np.maximum(ratio, 1 / ratio) > SPREAD
+    share = float((away | wide).mean())
     if share < MANY:
         return []
-    what = "channels" if len(data.source.rows.samples.x.shape) == 4 else "features"
+    what = "channels" if len(data.target.rows.samples.x.shape) == 4 else "features"
     return [
         Alarm(
             code="far-target",
-            message=f"{share:.0%} of the {what} have a mean more than {FAR:.0f} source deviations away, or "
-            f"another spread by a factor of {SPREAD:.0f}, in the target; look at units and preparation, and "
-            "try data.standardize=per-domain",
+            message=f"{share:.0%} of the {what} are elsewhere in the target: of {away.mean():.0%} the mean "
+            f"is more than {FAR:.0f} of the source's deviations away, of {wide.mean():.0%} the deviation is "
+            f"another by a factor of more than {SPREAD:.0f}; see that both domains have the same units, and "
+            "compare with data.standardize=per-domain",
         )
     ]
 
 
-def _label_shift(data: TrainingData, classes: Sequence[str], look: Look, adapts: bool) -> list[Alarm]:
+# --- after the warm-up ---------------------------------------------------------------------------------
+
+
+def label_shift(
+    look: Look, data: TrainingData, classes: Sequence[str], adapts: bool, weighed: bool
+) -> list[Alarm]:
+    """Classes with other shares in the target, as far as predictions say.
+
+    Args:
+        look: what was predicted.
+        adapts: whether a term of the loss looks at the target.
+        weighed: whether source rows are weighed by what was predicted.
+    """
     of_source = shares(data.labels, len(classes))
     of_target = torch.tensor(look.shares, dtype=torch.float64)
     gap = distance(of_source, of_target)
-    if gap < SHIFTED:
+    if gap <= SHIFTED + chance_distance(of_source, data.source_size, data.target_size):
         return []
     order = (of_target - of_source).abs().argsort(descending=True)[:MOST_SHOWN].tolist()
-    shown = ", ".join(f"{classes[k]} {of_source[k]:.0%} -> {of_target[k]:.0%}" for k in order)
-    step = (
-        "compare with --align none, or set train.label_shift=estimate"
-        if adapts
-        else ("methods that align the domains may do harm")
-    )
+    shown = ", ".join(f"'{classes[k]}' {of_source[k]:.0%} -> {of_target[k]:.0%}" for k in order)
+    more = f" and {len(classes) - MOST_SHOWN} more" if len(classes) > MOST_SHOWN else ""
+    step = "a method that makes the domains alike may do harm here; give it train.label_shift=estimate"
+    if adapts:
+        step = (
+            "source rows are weighed by it (train.label_shift=estimate)"
+            if weighed
+            else "what makes the domains alike moves classes onto each other; set train.label_shift=estimate"
+        )
+        step += ", and compare with --align none"
     return [
         Alarm(
             code="label-shift",
-            message=f"classes seem to have other shares in the target, by {gap:.2f} (source labels -> target "
-            f"predictions: {shown}); {step}",
+            message=f"classes seem to have other shares in the target (share among the source's labels -> "
+            f"predicted for the target: {shown}{more}; total variation {gap:.2f}); {step}",
         )
     ]
 
 
-def _idle(look: Look) -> list[Alarm]:
-    idle: Mapping[str, float] = {label: pull for label, pull in look.pulls.items() if 0 < pull < IDLE}
-    return [
-        Alarm(
-            code="idle-term",
-            message=f"{label} does next to nothing: its gradient is {pull:.1e} of that of the supervised "
-            "loss; raise its weight",
+# --- after training ------------------------------------------------------------------------------------
+
+
+def idle_terms(pulls: Mapping[str, float], terms: Mapping[str, LossTerm]) -> list[Alarm]:
+    """Terms that do next to nothing; one whose weight is 0 is not meant to do anything.
+
+    Args:
+        pulls: how hard each pulled, see `datk.training.warm_up.Signs`.
+    """
+    found = []
+    for label, pull in pulls.items():
+        weight = terms[label].config.weight
+        if pull < IDLE and weight > 0:
+            option = f"{'align' if isinstance(terms[label], AlignmentLoss) else 'reg'}.{label}.weight"
+            step = "see whether it can do anything on these data"
+            if pull > 0:
+                step = f"{option}={_rounded_up(weight * FELT / pull)} would make it a tenth"
+            found.append(
+                Alarm(
+                    code="idle-term",
+                    message=f"{label} does next to nothing: its gradient never was more than {pull:.1e} of "
+                    f"that of the supervised loss; {step} (it is {weight:g}), or leave the term out",
+                )
+            )
+    return found
+
+
+def _rounded_up(value: float) -> str:
+    """One digit, not less than the value."""
+    power = 10.0 ** np.floor(np.log10(value))
+    return f"{np.ceil(value / power) * power:g}"
+
+
+def collapse(
+    of_target: PartOutputs, of_source: Sequence[int], look: Look | None, adapts: bool
+) -> list[Alarm]:
+    """Predictions for the target that tell little.
+
+    Args:
+        of_target: what the selected network says of its training rows.
+        of_source: rows of each class in the source.
+        look: what was said after the warm-up.
+        adapts: whether a term of the loss looks at the target.
+    """
+    logits = torch.from_numpy(of_target.logits)
+    predicted = int(logits.argmax(dim=1).bincount().count_nonzero())
+    there = sum(rows > 0 for rows in of_source)
+    signs = []
+    if predicted < min(max(2.0, there / 2), len(logits)):
+        are = "is" if predicted == 1 else "are"
+        signs.append(f"{predicted} of the source's {there} classes {are} predicted")
+    if adapts and look is not None and (now := information(logits)) < COLLAPSED * look.information:
+        signs.append(
+            f"predictions tell less of their rows than after the warm-up ({now:.2f} against "
+            f"{look.information:.2f} nats)"
         )
-        for label, pull in idle.items()
-    ]
-
-
-def _collapse(parts: Parts, classes: Sequence[str], look: Look) -> list[Alarm]:
-    logits = torch.from_numpy(parts["target", "train"].logits)
-    now = information(logits)
-    predicted = int((torch.bincount(logits.argmax(dim=1), minlength=len(classes)) > 0).sum())
-    if now >= COLLAPSED * look.information and predicted >= len(classes) / 2:
+    if not signs:
         return []
-    return [
-        Alarm(
-            code="collapse",
-            message=f"predictions for the target tell less than before alignment ({now:.2f} against "
-            f"{look.information:.2f} nats; {predicted} of {len(classes)} classes are predicted); lower the "
-            "weight of the alignment, or use --align none",
-        )
-    ]
+    step = "the domains may be too far apart; look at units and preparation"
+    if adapts:
+        step = "lower the weight of the terms that look at the target, and compare with --align none"
+    return [Alarm(code="collapse", message=f"for the target, {' and '.join(signs)}; {step}")]

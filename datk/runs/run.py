@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,13 +16,15 @@ from datk.config.faults import machine_told
 from datk.config.resolve import Experiment
 from datk.data.dataset import prepare
 from datk.interfaces import DomainPair
+from datk.runs import alarms
 from datk.runs.again import CORRECTED, labels_changed
-from datk.runs.alarms import alarms
-from datk.runs.evaluate import evaluation, inform
+from datk.runs.candidates import VOTE, demand_one_model
+from datk.runs.evaluate import Evaluation, evaluation, inform
 from datk.runs.folder import RunFolder
 from datk.runs.hooks import Hooks
 from datk.runs.oracle import Oracle
 from datk.runs.result import RunResult
+from datk.runs.vote import execute_vote
 from datk.training.checkpoints import weights_checksum
 from datk.training.class_weights import balanced
 from datk.training.gather import sync_batch_norm
@@ -30,7 +33,7 @@ from datk.training.objective import Objective
 from datk.training.report import FileReporter, Reporter, Reporters
 from datk.training.schedules import epochs
 from datk.training.warm_start import about, compare, initialize, load_initial
-from datk.training.warm_up import Look
+from datk.training.warm_up import Look, look_at
 
 
 @machine_told()
@@ -77,6 +80,8 @@ def execute(
         if pair is None:
             pair = experiment.pair.cls(experiment.pair.config)
         ways = {"resume": resume, "force": force}
+        if VOTE in experiment.config.align:
+            return execute_vote(experiment, folder, pair, device, reporters, execute, **ways)
         with (
             _computing(device, experiment),  # around reading the data, too
             Run(experiment, folder, pair, device, reporters, **ways) as run,
@@ -121,6 +126,8 @@ class Run:
         self.experiment, self.folder, self.device = experiment, folder, device
         config = experiment.config
         self.hooks = Hooks(config.hooks)
+        if config.init is not None:
+            demand_one_model(config.init)
         initial = load_initial(config.init) if config.init is not None else None
         task = experiment.task.cls(experiment.task.config)
         self.data = data = prepare(pair, task, config, device, experiment.positive)
@@ -163,6 +170,9 @@ class Run:
         log = [FileReporter(folder.path / "log.txt")] if processes.leads() else []
         self.report = Reporters([*log, *reporters])
         self.notes: list[str] = []
+        self.alarms = alarms.Alarms(self.report)
+        self.adapts = any(term.needs_target for term in self.objective.loss_terms.values())
+        """Whether a term of the loss looks at the target."""
 
     def __enter__(self) -> "Run":
         """Tell that it starts, and make the trainer."""
@@ -179,7 +189,10 @@ class Run:
                 self._note(self.unseen)
             if processes.size() > 1 and config.train.sync_batch_norm:
                 sync_batch_norm(self.objective, self._note)
+            self.alarms.add(self._first_alarms())
             hooks, path, folder, experiment = self.hooks, self.folder.path, self.folder, self.experiment
+            raised, training, classes, adapts = self.alarms, data.training, data.info.classes, self.adapts
+            weighed = config.train.label_shift == "estimate"
             self.trainer = Trainer(
                 self.objective,
                 data.standardizers,
@@ -191,6 +204,7 @@ class Run:
                 self.report,
                 # Not of self, from where the answers can be reached: the trainer must not have them.
                 lambda record: hooks.notify("epoch_ended", folder=path, record=record),
+                lambda look: raised.add(alarms.label_shift(look, training, classes, adapts, weighed)),
                 resume=self.resume,
                 on_longer=(lambda: folder.take_over(experiment)) if folder.longer else None,
             )
@@ -205,6 +219,44 @@ class Run:
         self.notes.append(text)
         self.report.tell("note", text)
 
+    def _first_alarms(self) -> list[alarms.Alarm]:
+        """What can be said before anything is trained."""
+        data, classes = self.data.training, self.data.task.predicts_classes
+        rows = {
+            "source validation": len(data.source.split.validation),
+            "source test": len(data.source.split.test),
+            "target test": len(data.target.split.test),
+        }
+        raised = alarms.few_rows(rows, classes)
+        raised += alarms.small_batch(data.source_batch, data.target_batch if self.adapts else None)
+        if self.experiment.config.data.standardize == "source":
+            raised += alarms.far_target(data)
+        return raised
+
+    def _looked_at(self, fit: Fit, found: Evaluation) -> Fit:
+        """With a look at the end, if none was taken while training, as the target was not to be read then."""
+        if fit.look is not None or not self.objective.says_classes:
+            return fit
+        of_source, of_target = (
+            torch.from_numpy(found.outputs[part].logits)
+            for part in (("source", "validation"), ("target", "train"))
+        )
+        return replace(fit, look=look_at(of_source, self.data.training.validation_labels, of_target))
+
+    def _last_alarms(self, fit: Fit, found: Evaluation) -> list[alarms.Alarm]:
+        """What can be said of the selected network."""
+        data, classes = self.data.training, self.data.info.classes
+        raised = alarms.idle_terms(fit.pulls, self.objective.loss_terms)
+        scored = found.target_labels.get("scored", 0)
+        if scored < len(data.target.split.test):
+            raised += alarms.few_rows({"labelled target test": scored} if scored else {}, bool(classes))
+        if classes and fit.look is not None:
+            weighed = self.experiment.config.train.label_shift == "estimate"
+            raised += alarms.label_shift(fit.look, data, classes, self.adapts, weighed)
+            rows = data.labels.bincount(minlength=len(classes)).tolist()
+            raised += alarms.collapse(found.outputs["target", "train"], rows, fit.look, self.adapts)
+        return raised
+
     def finish(self, fit: Fit) -> RunResult:
         """Evaluate the selected weights of what was trained, and record the result."""
         weights = self.trainer.load_selected()
@@ -213,17 +265,8 @@ class Run:
         # Of rows, some things are known only after they were read.
         for note in (*(note for note in self.data.notes if note not in self.notes), *found.notes):
             self._note(note)
-        look = fit.look
-        raised = alarms(
-            found.outputs,
-            self.data.training,
-            self.data.info.classes,
-            look,
-            self.experiment.config.data.standardize,
-            any(term.needs_target for term in self.objective.loss_terms.values()),
-        )
-        for alarm in raised:
-            self.report.tell("note", f"alarm ({alarm.code}): {alarm.message}")
+        fit = self._looked_at(fit, found)
+        self.alarms.add(self._last_alarms(fit, found))
         if self.informed:
             self._note("the epoch was chosen with target labels (oracle): an upper bound, not a method")
         experiment, config = self.experiment, self.experiment.config
@@ -257,12 +300,12 @@ class Run:
                 answers_sha256=found.answers_sha256,
                 selection_sha256=self.selection_sha256,
                 hooks=self.folder.hooks(),
-                predicted_shares={}
-                if look is None
-                else dict(zip(self.data.info.classes, look.shares, strict=True)),
-                information=None if look is None else look.information,
-                pulls={} if look is None else look.pulls,
-                alarms=raised,
+                predicted_shares=dict(
+                    zip(self.data.info.classes, fit.look.shares if fit.look else (), strict=False)
+                ),
+                information=fit.look.information if fit.look else None,
+                pulls=fit.pulls,
+                alarms=self.alarms.raised,
                 notes=self.notes,
             ),
             found.outputs,
@@ -276,8 +319,8 @@ def _as_trained(done: RunResult) -> Fit:
     """What the training of a completed run did."""
     look = None
     if done.information is not None:
-        look = Look(list(done.predicted_shares.values()), done.information, done.pulls)
-    return Fit(done.epochs, done.selected_epoch, done.seconds, look)
+        look = Look(list(done.predicted_shares.values()), done.information)
+    return Fit(done.epochs, done.selected_epoch, done.seconds, look, done.pulls)
 
 
 def _title(experiment: Experiment) -> str:

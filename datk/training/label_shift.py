@@ -37,12 +37,19 @@ def predicted_shares(logits: Tensor, temperature: float = 1.0) -> Tensor:
     maximisation (Saerens et al. 2002) does not, but where the samples themselves are shifted it goes astray,
     and so does the inverse of a confusion matrix: what is too cautious is the smaller fault.
     """
-    return (logits.double() / temperature).softmax(dim=1).mean(dim=0)
+    return (_finite(logits).double() / temperature).softmax(dim=1).mean(dim=0)
 
 
 def distance(one: Tensor, other: Tensor) -> float:
     """Total variation between two lists of shares [K]: from 0, equal, to 1."""
     return float((one - other).abs().sum() / 2)
+
+
+def chance_distance(of_source: Tensor, source: int, target: int) -> float:
+    """The total variation of so many rows of the source and the target by chance, if both have the shares [K]
+    of the source: half the sum over the classes of the mean size of a normal deviation."""
+    variance = of_source * (1 - of_source) * (1 / source + 1 / target)
+    return float((2 * variance / torch.pi).sqrt().sum() / 2)
 
 
 def ratios(of_target: Tensor, of_source: Tensor) -> Tensor:
@@ -60,6 +67,12 @@ def information(logits: Tensor) -> float:
 
     It is 0 for a network that says the same of every row.
     """
-    log_p = logits.double().log_softmax(dim=1)
+    log_p = _finite(logits).double().log_softmax(dim=1)
     mean = log_p.exp().mean(dim=0)
     return float(torch.special.entr(mean).sum() + (log_p.exp() * log_p).sum(dim=1).mean())
+
+
+def _finite(logits: Tensor) -> Tensor:
+    """Without the rows of which nothing finite is said; all the same if there are no others."""
+    rows = logits[logits.isfinite().all(dim=1)]
+    return rows if len(rows) else torch.zeros_like(logits)

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import torch
@@ -15,11 +15,10 @@ from datk.base.errors import RunError
 from datk.base.rng import seed_defaults
 from datk.config.models import TrainConfig
 from datk.data.dataset import TrainingData
-from datk.interfaces import Outputs, Selector, SourceBatch, TargetBatch
+from datk.interfaces import Outputs, Selector
 from datk.training.blame import Culprit, Found, examine
 from datk.training.checkpoints import Checkpoints, State
 from datk.training.gather import share_buffers
-from datk.training.label_shift import ratios, shares
 from datk.training.objective import Objective
 from datk.training.predict import outputs
 from datk.training.progress import not_longer
@@ -28,7 +27,7 @@ from datk.training.schedules import epochs
 from datk.training.selection import Selection
 from datk.training.step import Optimization, train_step
 from datk.training.trace import NotFiniteError, PhaseTerms, Trace, last_good
-from datk.training.warm_up import Look, epoch_of_look, look
+from datk.training.warm_up import Look, Signs
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,8 @@ class Fit:
     seconds: float
     look: Look | None = None
     """What was seen of the target after the warm-up; None where no classes are predicted."""
+    pulls: dict[str, float] = field(default_factory=dict)
+    """How hard each term pulled, see `datk.training.warm_up.Signs`."""
 
 
 class Trainer:
@@ -64,6 +65,7 @@ class Trainer:
         files: Checkpoints,
         report: Reporters,
         on_epoch: Callable[[dict[str, Any]], None] = lambda record: None,
+        on_look: Callable[[Look], None] = lambda look: None,
         *,
         resume: bool = True,
         on_longer: Callable[[], None] | None = None,
@@ -72,7 +74,7 @@ class Trainer:
         self.terms = list(objective.loss_terms.values())
         self.model = nn.ModuleDict({"objective": objective, "standardizers": standardizers})
         self.config, self.seed, self.files = config, seed, files
-        self.report, self.on_epoch = report, on_epoch
+        self.report, self.on_epoch, self.on_look = report, on_epoch, on_look
         self.resume, self.on_longer = resume, on_longer
         self.device = next(objective.parameters()).device
         self.steps_per_epoch = data.steps(objective.passes)
@@ -94,7 +96,7 @@ class Trainer:
         """Epochs that are done."""
         self.written_at = time.monotonic()
         self.seconds = 0.0
-        self.look: Look | None = None
+        self.signs = Signs(objective, data)
 
     def fit(self) -> Fit:
         """Train to the last epoch or until patience is out. Raises `RunError` if a loss is not finite."""
@@ -111,22 +113,24 @@ class Trainer:
         if self.epoch < self.epochs:
             self.report.tell("note", f"stopped early: {self.config.patience} epochs without a better one")
         self._tell_longer()
-        return Fit(self.epoch, self.selection.epoch, self.seconds, self.look)
+        return Fit(self.epoch, self.selection.epoch, self.seconds, self.signs.look, self.signs.pulls)
 
     def train_epoch(self) -> None:
         """One more epoch: what the terms want to see first, its steps, validation, selection."""
         started = time.perf_counter()
         step = self.epoch * self.steps_per_epoch
+        last = step + self.steps_per_epoch - 1
+        if self.signs.before_epoch(self.epoch, self.epochs) and self.signs.look is not None:
+            self.on_look(self.signs.look)
         self._start_epoch()
         passes, planner = self.objective.passes, self.objective.plan
         with closing(self.data.batches(self.epoch, passes, planner)) as batches:
             for source, target in batches:
-                if self._is_time_to_look():
-                    self._look(source, target)
                 if not self.compiled:
                     self.optimization.compile(source, target)
                     self.compiled = True
-                losses = train_step(self.optimization, step, source, target)
+                measure = self.signs.measure if step == last and self._measures() else None
+                losses = train_step(self.optimization, step, source, target, measure)
                 self._demand_independence()
                 self._tell_longer()
                 self._end_step(step, losses)
@@ -157,16 +161,10 @@ class Trainer:
             seed_defaults(self.device, self.seed, "train", self.epoch, processes.rank())
         self.objective.train()
 
-    def _is_time_to_look(self) -> bool:
-        predicts_classes = self.objective.task.predicts_classes
-        return predicts_classes and self.look is None and self.epoch == epoch_of_look(self.epochs)
-
-    def _look(self, source: SourceBatch, target: TargetBatch) -> None:
-        """See what the network says of the target; weigh source rows by it if that is wanted."""
-        self.look = look(self.objective, self.data, source, target)
-        if (class_ratios := self.objective.class_ratios) is not None:
-            of_source = shares(self.data.labels, len(class_ratios))
-            class_ratios.copy_(ratios(torch.tensor(self.look.shares, dtype=torch.float64), of_source))
+    def _measures(self) -> bool:
+        """Whether to see how hard terms pull; compiled, they have no gradients of their own."""
+        eager = self.optimization.loss_terms is self.objective
+        return eager and self.signs.measures(self.epoch, self.epochs)
 
     def _demand_independence(self) -> None:
         """Where a run goes on for more epochs than it was started with: raise `RunError` if a term has looked
@@ -277,7 +275,7 @@ class Trainer:
             "epoch": self.epoch,
             "seconds": self.seconds,
             "progress_read": self.optimization.progress_watch.read,
-            "look": None if self.look is None else self.look._asdict(),
+            "signs": self.signs.state(),
             "selection": asdict(self.selection),
             "model": _copied(self.model.state_dict()),
             **_copied(self.optimization.state()),
@@ -303,6 +301,7 @@ class Trainer:
         step = self.epoch * self.steps_per_epoch
         try:
             self.model.load_state_dict(self.before["model"])
+            self.signs.weigh()  # by what was seen before this epoch
             self.optimization.load_state(self.before)
             self.optimization.loss_terms = self.objective  # compiled, terms have no gradients of their own
             self._start_epoch()
@@ -332,12 +331,12 @@ class Trainer:
             try:
                 self.model.load_state_dict(state["model"])
                 self.optimization.load_state(state)
-                known = {field.name for field in fields(Selection)}
+                known = {known.name for known in fields(Selection)}
                 self.selection = Selection(**{k: v for k, v in state["selection"].items() if k in known})
                 self.seconds = float(state["seconds"])
                 self.epoch = int(state["epoch"])
                 self.optimization.progress_watch.read = bool(state.get("progress_read", False))
-                self.look = Look(**state["look"]) if state.get("look") else None
+                self.signs.load_state(state.get("signs", {}))
             except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
                 reason = str(error).partition("\n")[0].rstrip(":")
                 raise RunError(

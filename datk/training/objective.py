@@ -96,7 +96,9 @@ class Objective(nn.Module):
         self.register_buffer("class_weights", None, persistent=False)
         self.class_ratios: Tensor | None
         """Weight of a source row where domains are compared, by its class [K], of `train.label_shift`."""
-        estimates = task.predicts_classes and experiment.config.train.label_shift == "estimate"
+        self.says_classes = task.predicts_classes and pair.outputs == len(pair.classes)
+        """Whether each output of the network is the score of a class of the source."""
+        estimates = self.says_classes and experiment.config.train.label_shift == "estimate"
         self.register_buffer("class_ratios", torch.ones(len(pair.classes)) if estimates else None)
         self.critics: set[str] = set()
         """Terms with parameters of their own, which follow the whole term whatever its weight."""

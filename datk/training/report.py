@@ -30,8 +30,18 @@ class Reporter:
     def note(self, text: str) -> None:
         """Something the user should know."""
 
+    def alarm(self, code: str, message: str) -> None:
+        """A sign that a number misleads or that adaptation does harm, see `datk.runs.alarms`; a note unless a
+        subclass shows it otherwise."""
+        self.note(alarm_text(code, message))
+
     def stopped(self) -> None:
         """The run ended, well or not."""
+
+
+def alarm_text(code: str, message: str) -> str:
+    """An alarm on a line."""
+    return f"ALARM {code}: {message}"
 
 
 def terms_text(record: dict[str, Any]) -> str:

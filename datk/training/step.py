@@ -99,8 +99,8 @@ def train_step(
     """Do one step (from 0); the terms of the loss in each of its phases. Reads nothing back from the
     device.
 
-    examine: is shown the terms and what they train before each backward pass, when a run that went wrong is
-        looked into.
+    examine: is shown the terms and what they train before each backward pass: to see how hard they pull, or
+        which one a run went wrong by.
     """
     optimization.go_to(step)
     optimizer, scaler = optimization.optimizer, optimization.scaler

@@ -1,17 +1,17 @@
-"""What is seen of a run while it goes on: what the network says of the target after the warm-up, before alignment
-shaped it, and how hard each term pulls. Target labels are not needed for it, and it leaves no trace in the run."""
+"""What is seen of a run while it goes on: what the network says of the target after the warm-up, before
+alignment shaped it, and how hard each term pulls. Training goes on as if nobody looked."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from datk.data.dataset import TrainingData
-from datk.interfaces import SourceBatch, TargetBatch
 from datk.nn import WARM_UP
 from datk.training.label_shift import information, predicted_shares, ratios, shares, temperature
-from datk.training.objective import Objective, snapshot
+from datk.training.objective import Objective
 from datk.training.predict import predict
 
 SCALE = 2.0**12
@@ -33,18 +33,23 @@ class Signs:
     def __init__(self, objective: Objective, data: TrainingData) -> None:
         self.objective, self.data = objective, data
         self.look: Look | None = None
-        """Taken before the first epoch after the warm-up; None until then, and where no classes are
-        predicted."""
+        """Taken before the first epoch after the warm-up. None until then, if no classes are predicted, and
+        in a run that does not read the target."""
         self.norms: dict[str, float] = {}
-        """Largest norm so far of the gradient of each term at its full weight, for the backbone's parameters;
+        """Largest norm so far of the gradient of each term, with its weight, for the backbone's parameters;
         that of the supervised loss by the label of the task."""
+        self.parameters = [p for p in objective.backbone.parameters() if p.requires_grad]
 
     def before_epoch(self, epoch: int, epochs: int) -> bool:
         """Look at the target if it is time to; whether it was. Weighs source rows by what is seen, where
         `train.label_shift` wants that."""
-        if self.look is not None or epoch < look_epoch(epochs) or not self.objective.task.predicts_classes:
+        looks = self.objective.says_classes and "target" in self.objective.passes
+        if not looks or self.look is not None or epoch < look_epoch(epochs):
             return False
-        self.look = look(self.objective, self.data)
+        predictor, data = self.objective.predictor(), self.data
+        of_source = torch.from_numpy(predict(predictor, data.source, data.source.split.validation))
+        of_target = torch.from_numpy(predict(predictor, data.target, data.target.split.train))
+        self.look = look_at(of_source, data.validation_labels, of_target)
         self.weigh()
         return True
 
@@ -55,11 +60,18 @@ class Signs:
             of_source = shares(self.data.labels, len(class_ratios))
             class_ratios.copy_(ratios(torch.tensor(self.look.shares, dtype=torch.float64), of_source))
 
-    def at_first_batch(self, epoch: int, epochs: int, source: SourceBatch, target: TargetBatch) -> None:
-        """Measure the pulls on the first batch of three epochs: after the warm-up, halfway from there, last."""
+    def measures(self, epoch: int, epochs: int) -> bool:
+        """Whether the last step of an epoch is to be shown to `measure`: in three epochs, the first one after
+        the warm-up, one halfway from there, and the last, as it takes a backward pass for each term."""
         first, last = look_epoch(epochs), epochs - 1
-        if epoch in (first, (first + last) // 2, last):
-            for label, norm in gradient_norms(self.objective, source, target, epoch).items():
+        return epoch in (first, (first + last) // 2, last)
+
+    def measure(self, terms: Mapping[str, Tensor], trained: Sequence[nn.Parameter]) -> None:
+        """See how hard each term of a phase pulls on the backbone, before its backward pass. A term without a
+        gradient is left out, and one whose gradient is not finite."""
+        for label, value in terms.items():
+            norm = _norm(value, self.parameters)
+            if norm is not None and math.isfinite(norm):
                 self.norms[label] = max(norm, self.norms.get(label, 0.0))
 
     @property
@@ -88,44 +100,21 @@ def look_epoch(epochs: int) -> int:
     return min(math.ceil(WARM_UP * epochs), epochs - 1)
 
 
-def look(objective: Objective, data: TrainingData) -> Look:
-    """What the network says now of the target's training rows."""
-    predictor = objective.predictor()
-    of_source = torch.from_numpy(predict(predictor, data.source, data.source.split.validation))
-    of_target = torch.from_numpy(predict(predictor, data.target, data.target.split.train))
-    certain = temperature(of_source, data.validation_labels)
+def look_at(of_source: Tensor, labels: Tensor, of_target: Tensor) -> Look:
+    """What a network says of the target.
+
+    Args:
+        of_source: logits [N, K] of the source's validation rows.
+        labels: of these rows [N].
+        of_target: logits [M, K] of the target's training rows.
+    """
+    certain = temperature(of_source, labels)
     return Look(predicted_shares(of_target, certain).tolist(), information(of_target))
 
 
-def gradient_norms(
-    objective: Objective, source: SourceBatch, target: TargetBatch, epoch: int
-) -> dict[str, float]:
-    """The norm of the gradient of each term at its full weight, by its label, for the backbone's parameters: the
-    largest of all phases. A term that has no gradient, or one that is not finite, is left out.
-
-    Args:
-        epoch: that the batch is of, from 0.
-    """
-    device = next(objective.parameters()).device
-    put_back = snapshot(objective.buffers(), device)
-    progress, done = (torch.full((), value, device=device) for value in (1.0, float(epoch)))
-    trained = [p for p in objective.backbone.parameters() if p.requires_grad]
-    norms: dict[str, float] = {}
-    try:
-        for phase in objective.phases:
-            terms, _ = objective(source, target, progress, done, phase)
-            for label, value in terms.items():
-                norm = _norm(value, trained)
-                if norm is not None and math.isfinite(norm):
-                    norms[label] = max(norm, norms.get(label, 0.0))
-    finally:
-        put_back()
-    return norms
-
-
-def _norm(value: Tensor, trained: list[torch.nn.Parameter]) -> float | None:
+def _norm(value: Tensor, parameters: Sequence[nn.Parameter]) -> float | None:
     if not value.requires_grad:
         return None
-    grads: Any = torch.autograd.grad(SCALE * value, trained, retain_graph=True, allow_unused=True)
+    grads: Any = torch.autograd.grad(SCALE * value, parameters, retain_graph=True, allow_unused=True)
     found = [grad.square().sum() for grad in grads if grad is not None]
     return float(torch.stack(found).sum().sqrt()) / SCALE if found else None

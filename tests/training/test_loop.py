@@ -220,9 +220,10 @@ def test_log_txt_tells_the_run(tmp_path):
     run(tmp_path / "run", "mmd", ["fisher"], pair={"labelled": False})
     told = [line.split(" ", 1)[1] for line in (tmp_path / "run" / "log.txt").read_text().splitlines()]
     assert told[:2] == ["Toy: mlp with mmd + fisher, seed 0: 2 epochs, 4 steps", "toy data"]
-    assert all(f"epoch   {k}  validation loss " in told[1 + k] for k in (1, 2))
-    assert "|  classification " in told[2]
-    assert told[4:] == ["the target has no labels: nothing on the target could be scored"]
+    assert told[2].startswith("ALARM few-rows: ")  # of 40 source rows
+    assert all(f"epoch   {k}  validation loss " in told[2 + k] for k in (1, 2))
+    assert "|  classification " in told[3]
+    assert told[5:] == ["the target has no labels: nothing on the target could be scored"]
 
 
 def test_reporters_are_told_of_every_step(tmp_path):

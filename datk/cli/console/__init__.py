@@ -49,6 +49,11 @@ def errors(**options: Any) -> Console:
     return SafeConsole(stderr=True, **options)
 
 
+def alarm_line(code: str, message: str) -> Text:
+    """An alarm, which is not to be overlooked: its code stands out, what it says can be read."""
+    return Text.assemble((f" ALARM {code} ", "bold white on red"), " ", (message, "red"))
+
+
 def show_whole(table: Table) -> None:
     """Print a table, wider than the terminal if need be: cut numbers would be worse than long lines."""
     width = max(output().width, SafeConsole(width=1000).measure(table).maximum)

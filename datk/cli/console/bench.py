@@ -48,7 +48,8 @@ def _what(outcome: Outcome) -> str:
     if result is None:
         return one_line(f"{outcome.status}: {outcome.error}")
     again = f" ({outcome.status})" if outcome.status in ("was done", "scored again") else ""
-    time = f"{result.seconds:.0f} s{again}"
+    codes = ", ".join(dict.fromkeys(alarm.code for alarm in result.alarms))
+    time = f"{result.seconds:.0f} s{again}" + (f"; ALARM {codes}" if codes else "")
     for name, metric in metrics_of(result.task).items():  # the first says enough
         parts = [
             f"{domain} {metric_text(metric, splits['test'].get(name))}"

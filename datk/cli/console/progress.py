@@ -15,7 +15,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from datk.cli.console import errors
+from datk.cli.console import alarm_line, errors
 from datk.cli.streams import say
 from datk.training.report import LineReporter, Reporter, score_text, terms_text
 
@@ -80,6 +80,10 @@ class BarReporter(Reporter):
     def note(self, text: str) -> None:
         """Show the note above the bar."""
         self.console.print(Text(f"note: {text}", style="yellow"))
+
+    def alarm(self, code: str, message: str) -> None:
+        """Show the alarm above the bar."""
+        self.console.print(alarm_line(code, message))
 
     def stopped(self) -> None:
         """Leave the bar as it is."""

@@ -8,11 +8,13 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from datk.cli.console import output, show_whole
+from datk.cli.console import alarm_line, output, show_whole
 from datk.cli.streams import say
 from datk.interfaces import Metric
+from datk.runs.baseline import gains
 from datk.runs.metrics import domain_order, metric_named, metric_text, metrics_of, ordered, several_numbers
 from datk.runs.result import RunResult
+from datk.runs.seeds import Statistics, summarize
 
 Found = dict[str, tuple[float | None, float | None]]
 """Value and deviation by metric."""
@@ -31,8 +33,11 @@ def show_result(result: RunResult) -> None:
     _metrics_table(f"{result.align_and_reg} on {result.pair}, seed {result.seed}", found, result.task)
     _show_classes([result])
     console = output()
+    which = (
+        f"epoch {result.selected_epoch} of {result.epochs}" if result.selected_epoch else "an epoch of each"
+    )
     console.print(
-        f"epoch {result.selected_epoch} of {result.epochs}, chosen by {result.selected_by}; "
+        f"{which}, chosen by {result.selected_by}; "
         f"split {result.split}; {result.seconds:.0f} s on {result.device}"
     )
     for note in result.notes:
@@ -65,13 +70,47 @@ def show_seeds(results: Sequence[RunResult], summary: dict[str, Any]) -> None:
     _show_alarms(results)
 
 
+def show_baseline(results: Sequence[RunResult]) -> None:
+    """The runs beside their source-only baselines, and the difference, paired by seed."""
+    baselines = [result.baseline for result in results if result.baseline is not None]
+    metrics = metrics_of(results[0].task)
+    if len(baselines) < len(results) or not metrics:
+        return
+    name, metric = next(iter(metrics.items()))
+    difference = gains(results, name)
+    rows = {
+        "source-only": _of_domains(summarize(baselines), name),
+        results[0].align_and_reg: _of_domains(summarize(results), name),
+        "difference": difference,
+    }
+    table = Table(box=box.SIMPLE_HEAD)
+    seeds = f", mean ± standard deviation over {len(results)} seeds" if len(results) > 1 else ""
+    table.add_column(f"{metric.title}, test split{seeds}", no_wrap=True)
+    domains = domain_order(difference)
+    for domain in domains:
+        table.add_column(domain, justify="right", no_wrap=True)
+    for row, found in rows.items():
+        sign = "+" if row == "difference" else ""
+        texts = (_cell(name, metric, *found[domain]) for domain in domains)
+        table.add_row(row, *(f"{sign}{text}" if text[:1].isdecimal() else text for text in texts))
+    show_whole(table)
+
+
+def _of_domains(summary: Statistics, name: str) -> Found:
+    return {
+        domain: (found["mean"], found["std"])
+        for domain, parts in summary.items()
+        if (found := parts.get("test", {}).get(name)) is not None
+    }
+
+
 def _show_alarms(results: Sequence[RunResult]) -> None:
-    """Each alarm of the first run that has its kind, with how many runs have it."""
-    first = {alarm.code: alarm for result in reversed(results) for alarm in result.alarms}
-    for code, alarm in first.items():
-        count = sum(any(other.code == code for other in result.alarms) for result in results)
-        seeds = f" in {count} of {len(results)} runs" if len(results) > 1 else ""
-        output().print(Text(f"alarm ({code}){seeds}: {alarm.message}", style="bold red"))
+    """The alarms; of several runs those of each kind once, as the first run has them, with their number."""
+    for code in dict.fromkeys(alarm.code for result in results for alarm in result.alarms):
+        raised = [found for result in results if (found := [a for a in result.alarms if a.code == code])]
+        count = f"in {len(raised)} of {len(results)} runs; in the first of them " if len(results) > 1 else ""
+        for alarm in raised[0]:
+            output().print(alarm_line(code, count + alarm.message))
 
 
 def _show_classes(results: Sequence[RunResult]) -> None:
