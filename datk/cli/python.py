@@ -12,6 +12,7 @@ from datk.base.errors import ConfigError
 from datk.cli.console import progress as shown
 from datk.config.faults import machine_told
 from datk.config.resolve import resolve
+from datk.runs.baseline import demand_place, execute_baseline
 from datk.runs.recognize import recorded_config, seeds_in
 from datk.runs.reserve import new_folder
 from datk.runs.result import RunResult
@@ -39,6 +40,7 @@ def run(
     device: str | None = ...,
     resume: bool = ...,
     force: bool = ...,
+    baseline: bool = ...,
     progress: bool | None = ...,
 ) -> RunResult: ...
 
@@ -60,6 +62,7 @@ def run(
     device: str | None = ...,
     resume: bool = ...,
     force: bool = ...,
+    baseline: bool = ...,
     progress: bool | None = ...,
 ) -> Summary: ...
 
@@ -81,6 +84,7 @@ def run(
     device: str | None = None,
     resume: bool = False,
     force: bool = False,
+    baseline: bool = False,
     progress: bool | None = None,
 ) -> RunResult | Summary:
     """Train and evaluate; the command line's `datk run` in Python.
@@ -102,6 +106,8 @@ def run(
         resume: go on with the run in `out`, whose options are its own again where nothing else is said; start
             it if there is none.
         force: replace the run in `out`.
+        baseline: train source-only, too, in `out`/baseline, where it is not there yet; `baseline` of the
+            result is what it found.
         progress: whether to show how it goes, on standard error; by default where that is a terminal, and in
             a notebook.
 
@@ -140,12 +146,21 @@ def run(
     options: dict[str, Any] = {"resume": resume, "force": force, "reporters": _reporters(progress)}
 
     def started(folder: Path) -> RunResult | Summary:
-        if several:
-            return execute_seeds(experiment, seeds, folder, **options)
-        if seed is not None and seeds_in(folder):
+        if baseline:
+            demand_place(folder)
+        in_folders = several or (seed is not None and bool(seeds_in(folder)))
+        summary: Summary | None = None
+        if in_folders:
             summary = execute_seeds(experiment, seeds, folder, **options)
-            return summary.results[summary.seeds.index(seeds[0])]
-        return execute(experiment, folder, **options)
+            results = summary.results
+        else:
+            results = [execute(experiment, folder, **options)]
+        if baseline:
+            ways = {"force": force, "reporters": options["reporters"]}
+            execute_baseline(experiment, results, folder, several=in_folders, **ways)
+        if summary is not None and several:
+            return summary
+        return next(result for result in results if result.seed == seeds[0])
 
     with processes.joined(experiment.config.device):
         if out is not None:

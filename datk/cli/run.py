@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # torch is not imported before it is needed
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option("--force", is_flag=True, help="Replace the run in --out.")
+@click.option("--baseline", is_flag=True, help="Train source-only, too, in DIR/baseline, and compare.")
 @click.option("--hook", "hooks", metavar="FILE", multiple=True, help="Tell ./file.py of the run; repeatable.")
 @click.option("--quiet", is_flag=True, help="Show nothing but the run folder.")
 def run(
@@ -33,6 +34,7 @@ def run(
     out: str | None,
     resume: bool,
     force: bool,
+    baseline: bool,
     hooks: tuple[str, ...],
     quiet: bool,
     **selectors: Any,
@@ -41,7 +43,9 @@ def run(
 
     \b
     datk run                                         mmd on synthetic galaxies
+    datk run --align auto                            several methods, and their vote
     datk run --align none                            the source-only baseline
+    datk run --align mmd --baseline                  both, and the difference
     datk run --align mmd,coral --set align.coral.weight=0.5
     datk run --pair arrays --config my-data.toml     your own images
     """
@@ -75,7 +79,7 @@ def run(
     with processes.joined(experiment.config.device), ExitStack() as stack:
         folder = Path(out) if out is not None else stack.enter_context(new_folder(experiment, chosen))
         several = len(chosen) > 1 or (seeds is not None and bool(seeds_in(folder)))
-        _run(experiment, chosen, several, folder, resume, force, quiet)
+        _run(experiment, chosen, several, folder, resume, force, baseline, quiet)
 
 
 def _run(
@@ -85,12 +89,14 @@ def _run(
     folder: Path,
     resume: bool,
     force: bool,
+    baseline: bool,
     quiet: bool,
 ) -> None:
     """Run and show; of several processes one shows."""
     from datk.base import processes
     from datk.cli.console import progress
     from datk.cli.console import results as console
+    from datk.runs.baseline import demand_place, execute_baseline
     from datk.runs.run import execute
     from datk.runs.seeds import execute_seeds
 
@@ -98,14 +104,22 @@ def _run(
     told = leads and not quiet
     options: dict[str, Any] = {"resume": resume, "force": force, "reporters": progress.reporters(not told)}
     try:
+        if baseline:
+            demand_place(folder)
         if not several:
-            result = execute(experiment, folder, **options)
+            results = [execute(experiment, folder, **options)]
             if told:
-                console.show_result(result)
+                console.show_result(results[0])
         else:
             summary = execute_seeds(experiment, seeds, folder, **options)
+            results = summary.results
             if told:
-                console.show_seeds(summary.results, summary.metrics)
+                console.show_seeds(results, summary.metrics)
+        if baseline:
+            del options["resume"]
+            execute_baseline(experiment, results, folder, several=several, **options)
+            if told:
+                console.show_baseline(results)
     except KeyboardInterrupt:
         if leads:
             way_on = f"; go on with the same command and --resume --out {folder}" if _is_begun(folder) else ""

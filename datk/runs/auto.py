@@ -97,6 +97,16 @@ class Auto(AlignmentLoss):
         return source.features.new_zeros(())
 
 
+def differing(experiment: Experiment, layer: Options) -> Experiment:
+    """An experiment with other options; where samples are not standardised, or by the constants of another
+    run, that stays so."""
+    config = experiment.config
+    if config.data.standardize == "none" or config.init_normalization == "inherited":
+        layer = {key: value for key, value in layer.items() if key != "data"}
+    other = resolve(config=[config.model_dump(mode="json"), layer])
+    return replace(other, pair=experiment.pair)  # with arrays in memory, which no configuration holds
+
+
 def members(experiment: Experiment) -> tuple[dict[str, Experiment], dict[str, str]]:
     """The experiments of the candidates by the names of their folders, source-only first, and why others
     cannot be trained here.
@@ -105,20 +115,15 @@ def members(experiment: Experiment) -> tuple[dict[str, Experiment], dict[str, st
         ConfigError, PluginError: as `datk.config.resolve.resolve`.
     """
     (auto,) = experiment.align
-    config = experiment.config
     found: dict[str, Experiment] = {}
     left_out: dict[str, str] = {}
     for name in auto.config.candidates:
         layer = CANDIDATES.get(name, {"align": name})
-        if config.data.standardize == "none" or config.init_normalization == "inherited":
-            layer = {key: value for key, value in layer.items() if key != "data"}  # the user settled that
         cls = component_class(plugins.resolve("alignment", layer["align"]))
         if cls.needs_classes and not experiment.task.cls.predicts_classes:
             left_out[folder_of(name)] = "it needs classes"
             continue
-        one = resolve(config=[config.model_dump(mode="json"), layer])
-        # Arrays in memory are no part of a configuration.
-        one = replace(one, pair=experiment.pair)
+        one = differing(experiment, layer)
         twin = next((other for other in found if found[other].config == one.config), None)
         if twin is not None:
             left_out[folder_of(name)] = f"it is the same as {twin} here"

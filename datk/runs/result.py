@@ -123,11 +123,17 @@ class RunResult(BaseModel):
     """What everybody who reads the numbers must know."""
 
     _folder: Path = PrivateAttr(default=Path())
+    _baseline: "RunResult | None" = PrivateAttr(default=None)
 
     @property
     def folder(self) -> Path:
         """The run folder."""
         return self._folder
+
+    @property
+    def baseline(self) -> "RunResult | None":
+        """What the source-only baseline found, if it was asked for with the run (`baseline=True`)."""
+        return self._baseline
 
     @property
     def align_and_reg(self) -> str:
