@@ -82,22 +82,22 @@ def mean_of(predictions: Sequence[Logits]) -> Logits:
 def ballot(said: Mapping[str, Logits]) -> list[Candidate]:
     """Which candidates vote, by what each says of the target's unlabelled rows [N, K]; source-only always
     does. Raises `RunError` if what it says is not finite."""
-    found = {name: information(torch.from_numpy(logits)) for name, logits in said.items()}
-    if not math.isfinite(found[SOURCE_ONLY]):
+    finite = {name: bool(np.isfinite(logits).all()) for name, logits in said.items()}
+    if not finite[SOURCE_ONLY]:
         raise RunError(
             f"what {SOURCE_ONLY} says of the target's training rows is not finite; look for extreme values "
             "there, or lower train.lr"
         )
+    found = {name: information(torch.from_numpy(said[name])) for name in said if finite[name]}
     least = min(VETO * found[SOURCE_ONLY], found[SOURCE_ONLY] - NOISE)
     listed = []
-    for name, value in found.items():
-        why = ""
-        if not math.isfinite(value):
+    for name in said:
+        value, why = found.get(name), ""
+        if value is None:
             why = "its predictions for the target are not finite"
-        elif name != SOURCE_ONLY and value < least:
+        elif value < least:
             why = f"its predictions collapse (IM {value:.2f} < {VETO} x {found[SOURCE_ONLY]:.2f})"
-        finite = value if math.isfinite(value) else None
-        listed.append(Candidate(name=name, information=finite, votes=not why, why=why))
+        listed.append(Candidate(name=name, information=value, votes=not why, why=why))
     return listed
 
 

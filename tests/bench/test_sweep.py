@@ -245,3 +245,23 @@ def test_a_run_that_another_process_is_at_is_waited_for(jobs):
     assert again.status == "ran"
     assert again.result.weights_sha256 == whole.result.weights_sha256
     assert notes == [f"another process writes into {whole.result.folder}; waiting until it is done"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_vote_is_a_cell_like_others(jobs):
+    auto = '[[cell]]\nname = "auto"\nconfig.align.auto.candidates = ["source-only", "mmd"]\n'
+    outcomes = ran(SUITE + auto, jobs=jobs)
+    assert {o.status for o in outcomes} == {"ran"}
+    for outcome in outcomes[2:]:
+        assert [each.name for each in outcome.result.vote.candidates] == ["source-only", "mmd"]
+        assert len([*outcome.result.folder.glob("candidates/*/result.json")]) == 2
+    again = ran(SUITE + auto, jobs=jobs)
+    assert {o.status for o in again} == {"was done"}
+    assert [o.result for o in again] == [o.result for o in outcomes]
+
+
+def test_no_cell_starts_from_a_vote():
+    auto = '[[cell]]\nname = "auto"\nconfig.align.auto.candidates = ["source-only"]\n'
+    outcomes = ran(SUITE + auto + cell("after", init='"toys/auto"'), seeds=[0])
+    assert [o.status for o in outcomes] == ["ran", "ran", "failed"]
+    assert "a vote of several networks" in outcomes[2].error

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from datk.runs import outputs, vote
 from datk.runs.candidates import candidates_in, is_vote
 from datk.runs.recognize import is_run
 from datk.runs.result import read_result
-from datk.runs.vote import ballot, reason, soft_vote
+from datk.runs.vote import soft_vote
 from datk.training.checkpoints import Checkpoints
 from datk.training.trace import NotFiniteError
 from tests import build
@@ -25,6 +26,14 @@ ALL = ["source-only", "per-domain", "mmd", "coral", "dann"]
 
 def run(out, align=FEW, **options):
     return build.run(out, align, pair={"shape": [5], **options.pop("pair", {})}, **options)
+
+
+def forced(out, align):
+    """Another run, which replaces the one that is there."""
+    return datk.run(
+        pair={"name": TOYS + "Toy", "shape": [5]}, backbone="mlp", align=align, epochs=1, device="cpu",
+        out=out, force=True, set={"train.batch_size": 16},
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -48,59 +57,6 @@ def kept(folder):
     """What a run found, without times."""
     found = json.loads((folder / "result.json").read_text())
     return {key: value for key, value in found.items() if not key.startswith("seconds")}
-
-
-# --- the vote ------------------------------------------------------------------------------------------
-
-
-def logits(*p):
-    return np.log(np.array(p, np.float32))
-
-
-def test_the_vote_is_the_mean_of_the_probabilities():
-    one, other = logits([0.9, 0.1], [0.2, 0.8]), logits([0.5, 0.5], [0.6, 0.4]) + 3
-    np.testing.assert_allclose(np.exp(soft_vote([one, other])), [[0.7, 0.3], [0.4, 0.6]], rtol=1e-5)
-    certain = np.array([[2000, 0], [0, 2000]], np.float32)
-    assert np.isfinite(soft_vote([certain, certain])).all()
-
-
-@pytest.mark.parametrize("classes", [2, 10])
-def test_what_says_the_same_of_every_row_has_no_vote(classes):
-    sure = np.eye(classes, dtype=np.float32)[np.arange(200) % classes] * 9
-    collapsed = np.eye(classes, dtype=np.float32)[np.zeros(200, int)] * 9
-    said = {"source-only": sure, "alike": sure * 0.95, "one class": collapsed, "unsure": sure * 0.1}
-    assert [each.name for each in ballot(said) if each.votes] == ["source-only", "alike"]
-    information = [each.information for each in ballot(said)]
-    assert information[2] == pytest.approx(0, abs=1e-6)
-    assert 0.9 * np.log(classes) < information[0] < np.log(classes)
-
-
-def test_nothing_is_made_of_a_source_model_that_says_nothing():
-    """Of networks that have learnt nothing none has collapsed by comparison."""
-    rng = np.random.default_rng(0)
-    said = {name: rng.normal(size=(50, 2)).astype(np.float32) * 0.05 for name in ("source-only", "mmd")}
-    said["mmd"] /= 5
-    first, second = ballot(said)
-    assert second.information < 0.9 * first.information
-    assert second.votes
-
-
-def test_what_is_not_finite_has_no_vote():
-    good = logits([0.9, 0.1], [0.2, 0.8])
-    bad = np.array([[np.nan, 0], [1, 0]], np.float32)
-    _, second = ballot({"source-only": good, "mmd": bad})
-    assert (second.votes, second.information) == (False, None)
-    with pytest.raises(RunError, match="source-only says of the target's training rows is not finite"):
-        ballot({"source-only": bad, "mmd": good})
-
-
-def test_the_reason_is_a_line():
-    sure = np.eye(4, dtype=np.float32)[np.arange(40) % 4] * 8
-    listed = ballot({"source-only": sure, "mmd": sure, "dann": sure * 0.1})
-    assert reason(listed, True) == (
-        "3 candidates; dann dropped: its predictions collapse (IM 0.07 < 0.9 x 1.38); "
-        "soft vote of source-only, mmd"
-    )
 
 
 # --- a run ---------------------------------------------------------------------------------------------
@@ -256,7 +212,7 @@ def test_nothing_starts_from_a_vote_but_from_a_candidate(done, tmp_path):
 
 
 @pytest.mark.parametrize("at", [("source-only", 1), ("per-domain", 2), ("mmd", 1)])
-def test_an_interrupted_run_goes_on_where_it_was(at, tmp_path, monkeypatch):
+def test_an_interrupted_run_goes_on_where_it_was(at, tmp_path):
     whole = run(tmp_path / "whole")
 
     def stopped(self, state, original=Checkpoints.save_last):
@@ -272,6 +228,53 @@ def test_an_interrupted_run_goes_on_where_it_was(at, tmp_path, monkeypatch):
     resumed = run(tmp_path / "run", save_every=0, resume=True)
     assert resumed.weights_sha256 == whole.weights_sha256
     assert (resumed.metrics, resumed.vote) == (whole.metrics, whole.vote)
+
+
+@pytest.mark.parametrize(
+    "kill",
+    [
+        ["after result.json", 1],  # of source-only
+        ["before config.json", 3],  # of per-domain, after those of the run and of source-only
+        ["half splits.npz", 4],  # of mmd
+        ["half outputs.npz", 4],  # of the vote
+        ["before result.json", 4],
+    ],
+    ids=lambda kill: f"{kill[0]} {kill[1]}",
+)
+def test_a_run_that_is_killed_comes_to_the_same(kill, tmp_path, doomed):
+    arguments = {
+        "pair": {"name": TOYS + "Toy", "shape": [5]}, "backbone": "mlp", "align": FEW, "epochs": 1,
+        "device": "cpu", "out": str(tmp_path / "run"), "set": {"train.batch_size": 16},
+    }  # fmt: skip
+    assert doomed({"run": arguments, "kill": kill}) == signal.SIGKILL
+    whole = datk.run(**{**arguments, "out": tmp_path / "whole"})
+    for _ in range(2):  # the second time it is complete
+        resumed = datk.run(**arguments, resume=True)
+        assert (resumed.metrics, resumed.vote) == (whole.metrics, whole.vote)
+        assert resumed.weights_sha256 == whole.weights_sha256
+
+
+@pytest.mark.parametrize("killed", ["config.json", "dann"])
+def test_a_replacement_that_is_killed_can_be_repeated(killed, copy):
+    """While files of candidates are removed: before the last file of one, and before its empty folder."""
+    unlink, rmdir = Path.unlink, Path.rmdir
+
+    def dying(original):
+        def method(self, *arguments, **options):
+            if self.name == killed and "candidates" in self.parts:
+                raise KeyboardInterrupt
+            return original(self, *arguments, **options)
+
+        return method
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "unlink", dying(unlink))
+        patch.setattr(Path, "rmdir", dying(rmdir))
+        with pytest.raises(KeyboardInterrupt):
+            forced(copy, "auto")
+    assert is_vote(copy)
+    result = forced(copy, "auto")
+    assert (result.epochs, [*candidates_in(copy)]) == (1, sorted(ALL))
 
 
 def test_what_is_complete_is_left_alone(copy):
@@ -310,10 +313,7 @@ def test_other_options_are_another_run(copy):
 def test_force_replaces_the_candidates(copy, align):
     (copy / "mine.txt").write_text("mine")
     (copy / "candidates/dann/mine.txt").write_text("mine")
-    replaced = datk.run(
-        pair={"name": TOYS + "Toy", "shape": [5]}, backbone="mlp", align=align, epochs=1, device="cpu",
-        out=copy, force=True, set={"train.batch_size": 16},
-    )  # fmt: skip
+    replaced = forced(copy, align)
     assert (copy / "mine.txt").read_text() == (copy / "candidates/dann/mine.txt").read_text() == "mine"
     there = ["mmd", "per-domain", "source-only"] if align == FEW else []
     assert [path.parent.name for path in sorted(copy.glob("candidates/*/config.json"))] == there
@@ -326,10 +326,9 @@ def test_runs_of_the_users_own_in_a_folder_of_that_name_stay(tmp_path):
     run(tmp_path / "run", "none")
     run(tmp_path / "run/candidates/mmd", "mmd")
     before = build.files(tmp_path / "run/candidates")
-    options = {"pair": {"name": TOYS + "Toy", "shape": [5]}, "backbone": "mlp", "epochs": 1, "device": "cpu"}
     with pytest.raises(RunError, match="candidates is in the way and no part of the run"):
-        datk.run(align="auto", out=tmp_path / "run", force=True, **options)
-    datk.run(align="coral", out=tmp_path / "run", force=True, **options)
+        forced(tmp_path / "run", "auto")
+    forced(tmp_path / "run", "coral")
     assert build.files(tmp_path / "run/candidates") == before
 
 
@@ -339,10 +338,7 @@ def test_links_are_not_followed(copy, tmp_path):
     (copy / "candidates/mmd").symlink_to(elsewhere)
     before = build.files(elsewhere)
     with pytest.raises(RunError, match="is a link"):
-        datk.run(
-            pair={"name": TOYS + "Toy", "shape": [5]}, backbone="mlp", align="none", epochs=1, device="cpu",
-            out=copy, force=True,
-        )  # fmt: skip
+        forced(copy, "none")
     assert build.files(elsewhere) == before
 
 
