@@ -14,9 +14,9 @@ from datk.training.report import Reporters
 from datk.training.warm_up import Look
 
 FEW_ROWS, SMALL_BATCH = 30, 16
-SHIFTED = 0.25
-"""Total variation between the classes' shares in the source and those predicted for the target, over what so
-few rows differ by by chance."""
+SHIFTED = 0.2
+"""Total variation between the classes' shares in the source and those predicted for the target, if it is more
+than twice that of so many rows by chance."""
 COLLAPSED = 0.9
 """Part of the information that predictions had after the warm-up which they must keep."""
 IDLE, FELT = 1e-3, 0.1
@@ -142,7 +142,7 @@ def label_shift(
     of_source = shares(data.labels, len(classes))
     of_target = torch.tensor(look.shares, dtype=torch.float64)
     gap = distance(of_source, of_target)
-    if gap <= SHIFTED + chance_distance(of_source, data.source_size, data.target_size):
+    if gap <= max(SHIFTED, 2 * chance_distance(of_source, data.source_size, data.target_size)):
         return []
     order = (of_target - of_source).abs().argsort(descending=True)[:MOST_SHOWN].tolist()
     shown = ", ".join(f"'{classes[k]}' {of_source[k]:.0%} -> {of_target[k]:.0%}" for k in order)

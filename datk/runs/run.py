@@ -33,7 +33,7 @@ from datk.training.objective import Objective
 from datk.training.report import FileReporter, Reporter, Reporters
 from datk.training.schedules import epochs
 from datk.training.warm_start import about, compare, initialize, load_initial
-from datk.training.warm_up import Look, look_at
+from datk.training.warm_up import Look
 
 
 @machine_told()
@@ -241,7 +241,7 @@ class Run:
             torch.from_numpy(found.outputs[part].logits)
             for part in (("source", "validation"), ("target", "train"))
         )
-        return replace(fit, look=look_at(of_source, self.data.training.validation_labels, of_target))
+        return replace(fit, look=self.trainer.signs.look_at(of_source, of_target))
 
     def _last_alarms(self, fit: Fit, found: Evaluation) -> list[alarms.Alarm]:
         """What can be said of the selected network."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from datk.data.dataset import TrainingData
 from datk.nn import WARM_UP
-from datk.training.label_shift import information, predicted_shares, ratios, shares, temperature
+from datk.training.label_shift import drawn_to, information, predicted_shares, ratios, shares, temperature
 from datk.training.objective import Objective
 from datk.training.predict import predict
 
@@ -47,18 +47,31 @@ class Signs:
         if not looks or self.look is not None or epoch < look_epoch(epochs):
             return False
         predictor, data = self.objective.predictor(), self.data
-        of_source = torch.from_numpy(predict(predictor, data.source, data.source.split.validation))
-        of_target = torch.from_numpy(predict(predictor, data.target, data.target.split.train))
-        self.look = look_at(of_source, data.validation_labels, of_target)
+        self.look = self.look_at(
+            torch.from_numpy(predict(predictor, data.source, data.source.split.validation)),
+            torch.from_numpy(predict(predictor, data.target, data.target.split.train)),
+        )
         self.weigh()
         return True
+
+    def look_at(self, of_source: Tensor, of_target: Tensor) -> Look:
+        """What is to be seen in logits [N, K] of the source's validation rows and [M, K] of the target's
+        training rows."""
+        classes = of_target.shape[1]
+        in_source = shares(self.data.labels, classes)
+        # A network that was trained as if classes were equally frequent says so; that is taken back.
+        equal = self.data.balance is not None or self.objective.class_weights is not None
+        prior = in_source.clamp_min(1e-12).log() * equal
+        certain = temperature(of_source + prior, self.data.validation_labels)
+        predicted = predicted_shares(of_target + prior, certain)
+        return Look(drawn_to(in_source, predicted, len(of_target)).tolist(), information(of_target))
 
     def weigh(self) -> None:
         """Have source rows weighed by the shares that were seen, if they are to be and if some were seen."""
         class_ratios = self.objective.class_ratios
         if class_ratios is not None and self.look is not None:
-            of_source = shares(self.data.labels, len(class_ratios))
-            class_ratios.copy_(ratios(torch.tensor(self.look.shares, dtype=torch.float64), of_source))
+            in_source = shares(self.data.labels, len(class_ratios))
+            class_ratios.copy_(ratios(torch.tensor(self.look.shares, dtype=torch.float64), in_source))
 
     def measures(self, epoch: int, epochs: int) -> bool:
         """Whether the last step of an epoch is to be shown to `measure`: in three epochs, the first one after
@@ -98,18 +111,6 @@ class Signs:
 def look_epoch(epochs: int) -> int:
     """The epoch (from 0) before which the look is taken: the first one after the warm-up, if there is one."""
     return min(math.ceil(WARM_UP * epochs), epochs - 1)
-
-
-def look_at(of_source: Tensor, labels: Tensor, of_target: Tensor) -> Look:
-    """What a network says of the target.
-
-    Args:
-        of_source: logits [N, K] of the source's validation rows.
-        labels: of these rows [N].
-        of_target: logits [M, K] of the target's training rows.
-    """
-    certain = temperature(of_source, labels)
-    return Look(predicted_shares(of_target, certain).tolist(), information(of_target))
 
 
 def _norm(value: Tensor, parameters: Sequence[nn.Parameter]) -> float | None:
