@@ -309,6 +309,15 @@ def test_other_options_are_another_run(copy):
     assert build.files(copy) == before
 
 
+def test_a_vote_is_not_trained_for_longer(tmp_path):
+    options = {"align": FEW, "epochs": 1, "schedule": "constant"}
+    run(tmp_path / "run", **options)
+    before = build.files(tmp_path / "run")
+    with pytest.raises(RunError, match="is a vote, which cannot be trained for more epochs"):
+        run(tmp_path / "run", **{**options, "epochs": 2}, resume=True)
+    assert build.files(tmp_path / "run") == before
+
+
 @pytest.mark.parametrize("align", ["mmd", FEW], ids=["mmd", "auto"])
 def test_force_replaces_the_candidates(copy, align):
     (copy / "mine.txt").write_text("mine")
