@@ -19,18 +19,20 @@ PSEUDO_COUNT = 10.0
 """Rows with the source's shares that are added to those that an estimate is of: few rows tell little."""
 
 
-def temperature(logits: Tensor, labels: Tensor) -> float:
+def temperature(logits: Tensor, labels: Tensor, prior: Tensor | float = 0.0) -> float:
     """The number T from 0.1 to 30 by which logits [N, K] must be divided to make the labels [N] most likely
     (Guo et al. 2017).
 
     ln T counts as an observation of a normal distribution around 0 with deviation 1, so that a few rows
     without an error do not make the network certain without end.
+
+    prior: what is added to the divided logits [K].
     """
     candidates = torch.logspace(-1, 1.5, 101, dtype=torch.float64)
     logits = (
         logits.double()
     )  # one candidate at a time: all together they would take a hundred times the memory
-    losses = [cross_entropy(logits / each, labels, reduction="sum") for each in candidates]
+    losses = [cross_entropy(logits / each + prior, labels, reduction="sum") for each in candidates]
     return float(candidates[(torch.stack(losses) + candidates.log().square() / 2).argmin()])
 
 
@@ -39,14 +41,16 @@ def shares(labels: Tensor, classes: int) -> Tensor:
     return torch.bincount(labels.cpu(), minlength=classes).double() / len(labels)
 
 
-def predicted_shares(logits: Tensor, temperature: float = 1.0) -> Tensor:
+def predicted_shares(logits: Tensor, temperature: float = 1.0, prior: Tensor | float = 0.0) -> Tensor:
     """Shares [K] of the classes among rows by their logits [N, K]: the mean of the probabilities.
 
     Under a shift of the shares alone it stops short of them, as it keeps a part of the source's; of the other
     estimates it is the one that goes wrong least where the samples are shifted, too. Rows of which nothing
     finite is said are left out.
+
+    prior: what is added to the divided logits [K].
     """
-    return _finite(logits).double().div(temperature).softmax(dim=1).mean(dim=0)
+    return (_finite(logits).double() / temperature + prior).softmax(dim=1).mean(dim=0)
 
 
 def em_shares(probabilities: Tensor, of_source: Tensor, steps: int = 1000) -> Tensor:

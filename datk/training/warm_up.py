@@ -62,8 +62,8 @@ class Signs:
         # A network that was trained as if classes were equally frequent says so; that is taken back.
         equal = self.data.balance is not None or self.objective.class_weights is not None
         prior = in_source.clamp_min(1e-12).log() * equal
-        certain = temperature(of_source + prior, self.data.validation_labels)
-        predicted = predicted_shares(of_target + prior, certain)
+        certain = temperature(of_source, self.data.validation_labels, prior)
+        predicted = predicted_shares(of_target, certain, prior)
         return Look(drawn_to(in_source, predicted, len(of_target)).tolist(), information(of_target))
 
     def weigh(self) -> None:
