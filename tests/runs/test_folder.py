@@ -45,6 +45,7 @@ def test_the_folder_of_a_run(done):
         "config.json",
         "environment.json",
         "splits.npz",
+        "outputs.npz",
         "metrics.jsonl",
         "log.txt",
         "result.json",
@@ -60,6 +61,7 @@ def test_the_keys_of_a_result(done):
         "uses_target_labels", "epochs", "selected_epoch", "seconds", "seconds_per_epoch", "device",
         "weights_sha256", "data_sha256", "metrics", "notes", "hooks", "classes", "positive", "class_counts",
         "target_labels", "answers_sha256", "selection_sha256", "threads", "targets",
+        "standardize", "predicted_shares", "information", "pulls", "alarms", "vote",
     }  # fmt: skip
     assert (result["pair"], result["backbone"], result["align"], result["reg"]) == (
         "Toy",
