@@ -21,13 +21,13 @@ Options = dict[str, Any]
 Rule = Literal["stratified", "grouped", "paper"]
 """How rows are dealt to training, validation and test, see `datk.data.splits`."""
 
-TargetRows = Literal["split", "all"]
-"""Which target rows are trained on and scored."""
+TargetRows = Literal["auto", "all", "split"]
+"""Which target rows are trained on and scored, see `datk.data.splits`."""
 
 StandardizeBy = Literal["source", "per-domain", "none"]
 """By which constants samples are standardised, see `datk.data.constants`."""
 
-EPOCHS, STEPS = 20, 1000
+EPOCHS, STEPS = 20, 600
 """How long a run trains at least if nothing is said."""
 
 GONE = {
@@ -39,8 +39,8 @@ them."""
 
 FORMER: Options = {
     "split": "grouped",
-    "data": {"split_seed": "run", "standardize": "per-domain"},
-    "train": {"epochs": 20},
+    "data": {"split_seed": "run", "standardize": "per-domain", "target_rows": "split"},
+    "train": {"epochs": 20, "lr": 1e-3, "patience": 20, "select": "datk:source-validation-loss"},
 }
 """What earlier versions did where nothing was said: it holds for the runs and suites that they began."""
 
@@ -129,9 +129,10 @@ class DataConfig(ComponentConfig):
     """Seed of the split: a number, so that runs with other seeds have the same rows and differ by training
     alone; or `run`, the run's seed."""
 
-    target_rows: TargetRows = "split"
-    """Target rows that are trained on, without labels, and scored: those of their parts (`split`), or all of
-    them in each part (`all`), as in the tables of Office, VisDA and AdaTime."""
+    target_rows: TargetRows = "auto"
+    """Target rows that are trained on, without labels, and scored: all of them in each part (`all`), as in the
+    tables of Office, VisDA and AdaTime; or those of their parts (`split`). auto takes all, unless the pair
+    fixes the rows to be scored, both domains show the same objects, or split=paper."""
 
     standardize: StandardizeBy = "source"
     """By which mean and deviation, per channel of images and per feature of vectors, samples are
@@ -179,7 +180,7 @@ class TrainConfig(ComponentConfig):
 
     epochs: int | None = Field(None, ge=1)
     """Passes over the source's training rows. If neither these nor `steps` are given, 20, or as many as make
-    1000 steps, if that is more: 20 passes over a small table are few steps."""
+    600 steps, if that is more: 20 passes over a small table are few steps."""
 
     steps: int | None = Field(None, ge=1)
     """Steps of the optimiser, in place of `epochs`; the last pass is a whole one."""
@@ -191,7 +192,7 @@ class TrainConfig(ComponentConfig):
     """Adam with the weight decay as an L2 penalty, AdamW, which decouples it (Loshchilov & Hutter 2019), or
     stochastic gradient descent with Nesterov's momentum."""
 
-    lr: float = Field(1e-3, gt=0)
+    lr: float = Field(3e-3, gt=0)
     """Peak learning rate."""
 
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -241,11 +242,12 @@ class TrainConfig(ComponentConfig):
     training rows, and where domains are compared (mmd, coral, dann, cdan) source rows weigh by the ratio of
     their class's shares."""
 
-    select: Named = Field(default_factory=lambda: {"name": "datk:source-validation-loss"})
-    """Selector that chooses the epoch whose weights are kept: a name, or ./file.py:Class. `oracle` alone
-    looks at target labels, and says so in the result."""
+    select: Named = Field(default_factory=lambda: {"name": "datk:last"})
+    """Selector that chooses the epoch whose weights are kept: a name, or ./file.py:Class. The last one by
+    default, for which the learning rate is brought to nothing: by the source's rows an epoch would be chosen
+    before the alignment has acted. `oracle` alone looks at target labels, and says so in the result."""
 
-    patience: int = Field(20, ge=0)
+    patience: int = Field(0, ge=0)
     """Stop after this many epochs without a better one by `select`; 0 never stops early."""
 
     log_every: int = Field(10, ge=1)

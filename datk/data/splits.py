@@ -19,6 +19,10 @@ Fractions = tuple[float, float, float]
 PARTS = ("train", "validation", "test")
 
 
+ALL_TARGET_ROWS = "+all-target-rows"
+"""What the name of a split ends with whose target rows are in all parts."""
+
+
 @dataclass(frozen=True)
 class Split:
     """Row numbers of one domain, each part in increasing order; `numbered` changes that."""
@@ -41,6 +45,11 @@ class Splits:
     rows are trained on and scored."""
     notes: tuple[str, ...] = ()
     """What everybody who reads a result must know."""
+
+    @property
+    def all_target_rows(self) -> bool:
+        """Whether the target's rows are in all of its parts."""
+        return self.rule.endswith(ALL_TARGET_ROWS)
 
     def arrays(self) -> dict[str, RowNumbers]:
         """Row numbers by `domain_part`, for the run's record."""
@@ -75,7 +84,8 @@ def split_pair(
             code of DeepMerge II (Ciprijanovic et al. 2021) does: views of one object come to lie on both
             sides.
         labels: class of each source row; without them nothing is stratified.
-        target_rows: "all" puts all target rows into each part.
+        target_rows: "all" puts all target rows into each part; "auto" does so unless the pair fixes the
+            target's test rows, both domains show the same objects, or the rule is "paper".
         classes: names of the classes, for the notes.
 
     Raises:
@@ -87,6 +97,9 @@ def split_pair(
     fixed = any(samples.test is not None for samples in domains.values())
     if rule == "paper" and fixed:
         raise ConfigError("split=paper deals all rows anew, but the pair fixes its test rows")
+    if target_rows == "auto":
+        as_parts = target.test is not None or shared_groups or rule == "paper"
+        target_rows = "split" if as_parts else "all"
     if target_rows == "all":
         if target.test is not None:
             raise ConfigError(
@@ -109,7 +122,7 @@ def split_pair(
         everything = np.arange(target.x.shape[0])
         parts["target"] = Split(everything, everything, everything)
         notes += _adapted_to_all(source, target, parts["source"], shared_groups)
-        made_by += "+all-target-rows"
+        made_by += ALL_TARGET_ROWS
     if labels is not None:
         notes += absent_classes(_parts(parts["source"]), labels, classes)
     return Splits(parts["source"], parts["target"], made_by, tuple(notes))

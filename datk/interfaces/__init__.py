@@ -44,7 +44,7 @@ from datk.interfaces.pairs import (
     Samples,
 )
 from datk.interfaces.tasks import Metric, Outputs, Selector, Task
-from datk.interfaces.terms import AlignmentLoss, LossTerm, Regularizer, TermConfig
+from datk.interfaces.terms import AlignmentLoss, LossTerm, Ramp, Regularizer, TermConfig
 
 __all__ = [
     "OTHER_CLASS",
@@ -67,6 +67,7 @@ __all__ = [
     "ParamGroup",
     "Phase",
     "PluginError",
+    "Ramp",
     "Record",
     "RecordFile",
     "Regularizer",

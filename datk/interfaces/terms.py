@@ -11,6 +11,9 @@ from datk.base.options import ComponentConfig
 from datk.interfaces.batches import EpochRows, Phase, SourceView, Step, TargetView
 from datk.interfaces.models import Backbone, ModelInfo, ParamGroup
 
+Ramp = Literal["constant", "linear", "dann", "warm-up"]
+"""How a weight grows over training, see `datk.nn.ramp`."""
+
 
 class TermConfig(ComponentConfig):
     """Options that the core gives every alignment and regularizer."""
@@ -19,7 +22,7 @@ class TermConfig(ComponentConfig):
     """Factor with which this term acts on the backbone; what the term itself owns, such as a domain
     classifier, always follows the whole term."""
 
-    ramp: Literal["constant", "linear", "dann", "warm-up"] = "constant"
+    ramp: Ramp = "constant"
     """How the weight grows over training: at once, linearly from 0, as 2 / (1 + exp(-10 p)) - 1 with the
     progress p from 0 to 1 (Ganin et al. 2016), or so after a fifth of the training without it (warm-up)."""
 

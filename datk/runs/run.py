@@ -268,7 +268,8 @@ class Run:
         fit = self._looked_at(fit, found)
         self.alarms.add(self._last_alarms(fit, found))
         if self.informed:
-            self._note("the epoch was chosen with target labels (oracle): an upper bound, not a method")
+            same = ", by the very rows that are scored" * self.data.splits.all_target_rows
+            self._note(f"the epoch was chosen with target labels (oracle){same}: an upper bound, not a method")
         experiment, config = self.experiment, self.experiment.config
         result = self.folder.finish(
             RunResult(

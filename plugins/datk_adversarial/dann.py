@@ -6,7 +6,16 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from datk.interfaces import AlignmentLoss, ModelInfo, ParamGroup, SourceView, Step, TargetView, TermConfig
+from datk.interfaces import (
+    AlignmentLoss,
+    ModelInfo,
+    ParamGroup,
+    Ramp,
+    SourceView,
+    Step,
+    TargetView,
+    TermConfig,
+)
 from datk.nn import joined, mlp, ramp, reverse_gradient
 
 RAMP_OF_REVERSAL = {"constant": "constant", "ganin": "dann"}
@@ -77,6 +86,10 @@ class DANN(AlignmentLoss):
 
         lr_mult: float = Field(1.0, gt=0)
         """Factor on the learning rate of the domain classifier."""
+
+        ramp: Ramp = "warm-up"
+        """How the weight grows over training, as of every term; by default after a warm-up, so that the
+        network knows the source first."""
 
         former: ClassVar[dict[str, Any]] = {"hidden": (1024, 1024), "ramp": "constant", "weight": 1.0}
 

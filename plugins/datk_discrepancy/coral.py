@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from datk.interfaces import AlignmentLoss, ConfigError, SourceView, Step, TargetView, TermConfig
+from datk.interfaces import AlignmentLoss, ConfigError, Ramp, SourceView, Step, TargetView, TermConfig
 from datk.nn import centred, gram
 
 Scale = Literal["relative", "paper"]
@@ -105,6 +105,10 @@ class CORAL(AlignmentLoss):
 
         scale: Scale = "relative"
         """Divide by the product of the covariances' norms, held constant, or by 4 D^2."""
+
+        ramp: Ramp = "warm-up"
+        """How the weight grows over training, as of every term; by default after a warm-up, so that the
+        network knows the source first."""
 
         former: ClassVar[dict[str, Any]] = {"scale": "paper", "ramp": "constant"}
 

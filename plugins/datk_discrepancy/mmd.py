@@ -7,7 +7,16 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 
-from datk.interfaces import AlignmentLoss, ConfigError, ModelInfo, SourceView, Step, TargetView, TermConfig
+from datk.interfaces import (
+    AlignmentLoss,
+    ConfigError,
+    ModelInfo,
+    Ramp,
+    SourceView,
+    Step,
+    TargetView,
+    TermConfig,
+)
 from datk.nn import joint_distances, squared_distances_of_two
 from datk_discrepancy.blocks import block_sums
 
@@ -173,6 +182,10 @@ class MMD(AlignmentLoss):
 
         kernels: Kernels = "mean"
         """Whether the value is the mean over the kernels, or their sum."""
+
+        ramp: Ramp = "warm-up"
+        """How the weight grows over training, as of every term; by default after a warm-up, so that the
+        network knows the source first."""
 
         former: ClassVar[dict[str, Any]] = {
             "bandwidth": "fixed",
