@@ -373,3 +373,21 @@ def test_from_the_command_line(datk, tiny_pair):
     assert "soft vote of source-only" in outcome.out
     assert "epoch 0" not in outcome.out
     assert "auto" in datk("plugins").out
+
+
+def test_hooks_are_told_of_the_candidates_and_of_the_vote(tmp_path):
+    (tmp_path / "hook.py").write_text(
+        "from datk.interfaces import hookimpl\n"
+        "from pathlib import Path\n"
+        "@hookimpl\n"
+        "def run_finished(folder, result):\n"
+        "    with (Path(__file__).parent / 'told.txt').open('a') as file:\n"
+        "        file.write(f\"{folder.name} {result['align']}\\n\")\n"
+    )
+    result = datk.run(
+        pair={"name": TOYS + "Toy", "shape": [5]}, backbone="mlp", align=FEW, epochs=1, device="cpu",
+        out=tmp_path / "run", config={"hooks": [str(tmp_path / "hook.py")]}, set={"train.batch_size": 16},
+    )  # fmt: skip
+    told = (tmp_path / "told.txt").read_text().splitlines()
+    assert told == ["source-only none", "per-domain none", "mmd mmd", "run auto"]
+    assert [Path(hook["file"]).name for hook in result.hooks] == ["hook.py"]
