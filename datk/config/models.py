@@ -130,9 +130,9 @@ class DataConfig(ComponentConfig):
     alone; or `run`, the run's seed."""
 
     target_rows: TargetRows = "auto"
-    """Target rows that are trained on, without labels, and scored: all of them in each part (`all`), as in the
-    tables of Office, VisDA and AdaTime; or those of their parts (`split`). auto takes all, unless the pair
-    fixes the rows to be scored, both domains show the same objects, or split=paper."""
+    """Target rows that are trained on, without labels, and scored: all of them in each part (`all`), as in
+    the tables of Office, VisDA and AdaTime; or those of their parts (`split`). auto takes all, unless the
+    pair fixes the rows to be scored, both domains show the same objects, or split=paper."""
 
     standardize: StandardizeBy = "source"
     """By which mean and deviation, per channel of images and per feature of vectors, samples are

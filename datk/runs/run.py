@@ -268,8 +268,8 @@ class Run:
         fit = self._looked_at(fit, found)
         self.alarms.add(self._last_alarms(fit, found))
         if self.informed:
-            same = ", by the very rows that are scored" * self.data.splits.all_target_rows
-            self._note(f"the epoch was chosen with target labels (oracle){same}: an upper bound, not a method")
+            same = ", those of the rows that are scored" * self.data.splits.all_target_rows
+            self._note(f"the epoch was chosen with target labels{same} (oracle): an upper bound, no method")
         experiment, config = self.experiment, self.experiment.config
         result = self.folder.finish(
             RunResult(

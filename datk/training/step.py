@@ -144,13 +144,9 @@ def _optimizer(objective: Objective, config: TrainConfig) -> torch.optim.Optimiz
     fused = next(objective.parameters()).device.type != "mps"
     if config.optimizer == "sgd":
         nesterov = config.momentum > 0
-        return torch.optim.SGD(
-            groups, lr=config.lr, momentum=config.momentum, nesterov=nesterov, fused=fused
-        )
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=nesterov, fused=fused)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(
-        groups, lr=config.lr, betas=config.betas, eps=config.eps, amsgrad=config.amsgrad, fused=fused
-    )
+    return kind(groups, lr=config.lr, betas=config.betas, eps=config.eps, amsgrad=config.amsgrad, fused=fused)
 
 
 def _params_of(objective: Objective) -> dict[Phase, list[nn.Parameter]]:
