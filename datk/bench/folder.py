@@ -26,8 +26,12 @@ def _is_empty(folder: Path) -> bool:
 
 
 def _holds_tables(folder: Path) -> bool:
+    return any(_is_table(path) for path in folder.glob("*.json"))
+
+
+def _is_table(path: Path) -> bool:
     try:
-        tables: Any = read_json(folder / "tables.json")
+        tables: Any = read_json(path)
     except RunError:
         return False
-    return isinstance(tables, dict) and isinstance(tables.get("runs"), list)
+    return isinstance(tables, dict) and isinstance(tables.get("runs"), list) and "suite" in tables

@@ -119,6 +119,15 @@ class Entry:
         """What the table calls it."""
         return self.cell.title or self.cell.name
 
+    def takes(self, override: str) -> bool:
+        """Whether an override `key=value` is for this cell: one of a method's option is if it has the method.
+        Raises as `datk.config.resolve.resolve`."""
+        section, *rest = merge.parse_override(override)[0]
+        if section not in ("align", "reg") or len(rest) != 2:
+            return True
+        terms = getattr(self.experiment(self.suite.seeds[0]), section)
+        return any(rest[0] in (term.label, term.reference) for term in terms)
+
     def experiment(
         self, seed: int, epochs: int | None = None, overrides: Sequence[str] = (), former: bool = False
     ) -> Experiment:

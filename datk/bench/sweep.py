@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from datk.base.errors import BusyError, DatkError, RunError
+from datk.base.errors import BusyError, ConfigError, DatkError, RunError
 from datk.base.files import only_one
 from datk.bench.suite import Entry
 from datk.bench.worker import ERROR, SECONDS_BETWEEN_LOOKS, request
@@ -68,7 +68,8 @@ def run_suite(
     Args:
         out: folder of the runs.
         epochs: in place of those of the suite.
-        overrides: `key=value`, over what the suite says.
+        overrides: `key=value`, over what the suite says; an option of a method is one of the cells that have
+            it.
         jobs: runs at a time, each in a process of its own if more than one.
         tell: told of every outcome, as soon as it is there.
         note: told what the user should know meanwhile.
@@ -77,19 +78,26 @@ def run_suite(
         The outcomes, entry by entry.
 
     Raises:
-        ConfigError, PluginError: an entry that cannot be resolved, before any is run.
+        ConfigError, PluginError: an entry that cannot be resolved, before any is run, or an override that is
+            for none.
     """
-    experiments = {
-        (entry.key, seed): entry.experiment(seed, epochs, overrides) for entry in entries for seed in seeds
-    }
-    outcomes: dict[tuple[str, int], Outcome] = {}
-    runner = _Runner(out, jobs, note)
-    if any((out / entry.key).is_dir() for entry in entries):
-        former = {
-            (entry.key, seed): entry.experiment(seed, epochs, overrides, former=True)
+    taken = {entry.key: [each for each in overrides if entry.takes(each)] for entry in entries}
+    for override in overrides:
+        if not any(override in each for each in taken.values()):
+            raise ConfigError(f"--set {override}: no cell of the suite has that method")
+
+    def experiments_of(former: bool = False) -> dict[tuple[str, int], Experiment]:
+        return {
+            (entry.key, seed): entry.experiment(seed, epochs, taken[entry.key], former)
             for entry in entries
             for seed in seeds
         }
+
+    experiments = experiments_of()
+    outcomes: dict[tuple[str, int], Outcome] = {}
+    runner = _Runner(out, jobs, note)
+    if any((out / entry.key).is_dir() for entry in entries):
+        former = experiments_of(former=True)
         if runner.began(entries, former, former=True) and not runner.began(entries, experiments):
             experiments = former  # the runs of a table are split by one rule
             note(

@@ -10,17 +10,19 @@ from typing import Any
 
 from datk.base.text import one_line, printable
 from datk.bench.escaping import in_csv, in_markdown
+from datk.bench.gains import Gains, gains
 from datk.bench.suite import Entry, Suite, Table
 from datk.bench.sweep import Outcome
 from datk.interfaces import Metric
 from datk.runs.metrics import UNKNOWN, domain_order, metric_named, metric_text, metrics_of, several_numbers
 from datk.runs.result import RunResult
 from datk.runs.seeds import summarize
+from datk.runs.verdict import Gain
 
 DATK = "datk"
 LARGE = 1e9
 """From where on a published number is shown with a power of ten, not digit by digit."""
-IMPOSSIBLE, ORACLE, ALARMED = "‡", "†", "§"
+IMPOSSIBLE, ORACLE, ALARMED, WORSE = "‡", "†", "§", "▼"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,13 @@ class Line:
     """Whether the selector of one of the runs was given target labels."""
     alarms: tuple[str, ...] = ()
     """Codes of the alarms of its runs, see `datk.runs.alarms`."""
+    gain: Gain | None = None
+    """Target accuracy over that of the source-only cell."""
+
+    @property
+    def gained(self) -> str:
+        """The gain with its interval, marked if it lies below 0."""
+        return "" if self.gain is None else str(self.gain) + f" {WORSE}" * (self.gain.high < 0)
 
     def cell(self, metric: str) -> str:
         """What the table shows: a reference as published; a dash for what is unknown."""
@@ -99,15 +108,17 @@ def _filled(
     suite: Suite, metrics: Mapping[str, Metric], table: Table, outcomes: Sequence[Outcome]
 ) -> FilledTable:
     lines: list[Line] = []
+    gained = gains(outcomes)
     for entry in dict.fromkeys(outcome.entry.key for outcome in outcomes):
-        lines += _lines(metrics, [outcome for outcome in outcomes if outcome.entry.key == entry])
+        own = [outcome for outcome in outcomes if outcome.entry.key == entry]
+        lines += _lines(metrics, own, gained.of.get(entry))
     done = [outcome for outcome in outcomes if outcome.result is not None]
     marked = any(number.impossible for line in lines for number in line.numbers.values())
     absent = (*_absent(outcomes), *_not_scored(suite, done))
-    return FilledTable(table, tuple(lines), _caption(done, marked), absent)
+    return FilledTable(table, tuple(lines), _caption(done, marked, gained), absent)
 
 
-def _lines(metrics: Mapping[str, Metric], outcomes: Sequence[Outcome]) -> Iterable[Line]:
+def _lines(metrics: Mapping[str, Metric], outcomes: Sequence[Outcome], gain: Gain | None) -> Iterable[Line]:
     """The lines of one entry: for each domain what was measured, then what others report."""
     entry, wanted = outcomes[0].entry, len(outcomes)
     results = [outcome.result for outcome in outcomes if outcome.result is not None]
@@ -126,7 +137,8 @@ def _lines(metrics: Mapping[str, Metric], outcomes: Sequence[Outcome]) -> Iterab
         informed = any(result.uses_target_labels for result in results)
         alarms = tuple(dict.fromkeys(alarm.code for result in results for alarm in result.alarms))
         if results:
-            yield Line(title, domain, DATK, len(results), numbers, seconds, informed, alarms)
+            own = gain if domain == "target" else None
+            yield Line(title, domain, DATK, len(results), numbers, seconds, informed, alarms, own)
         yield from _reported(metrics, entry, title, domain)
 
 
@@ -169,7 +181,7 @@ def _scored(result: RunResult) -> Iterable[str]:
     return (name for parts in result.metrics.values() for name in parts.get("test", {}) if name != "n")
 
 
-def _caption(done: Sequence[Outcome], marked: bool) -> str:
+def _caption(done: Sequence[Outcome], marked: bool, gained: Gains) -> str:
     """How the numbers were made; more than one value where the runs differ."""
     results = [outcome.result for outcome in done if outcome.result is not None]
     if not results:
@@ -203,10 +215,24 @@ def _caption(done: Sequence[Outcome], marked: bool) -> str:
         notes.insert(0, "split=paper deals single images: test objects have copies in training.")
     if any(result.uses_target_labels for result in results):
         notes.append(f"{ORACLE} chosen by oracle.")
-    notes += _alarms(done)
+    notes += [*_about_gains(gained), *_alarms(done)]
     if marked:
         notes.append(f"{IMPOSSIBLE} contradicts other published numbers of its row.")
     return one_line(" ".join(["; ".join(parts) + ".", *notes]))
+
+
+def _about_gains(gained: Gains) -> Iterable[str]:
+    if gained.of:
+        one = next(iter(gained.of.values()))
+        rows_alone = ", which with one seed is that of the rows alone" * (one.seeds == 1)
+        yield (
+            f"Gain: target accuracy over that of {gained.baseline}, paired by seed and row, with the 95 % "
+            f"interval over seeds and rows{rows_alone}."
+        )
+        if any(gain.high < 0 for gain in gained.of.values()):
+            yield f"{WORSE} worse than {gained.baseline}."
+    if gained.why_not:
+        yield f"Note: {gained.why_not}."
 
 
 def _alarms(done: Sequence[Outcome]) -> Iterable[str]:
@@ -282,14 +308,16 @@ def grid(suite: Suite, filled: FilledTable) -> list[list[str]]:
     metrics = metrics_of(suite.task)
     known = [(name, metric_named(metrics, name)) for name in suite.metrics]
     titles = [metric.title if metric else name for name, metric in known]
-    rows = [["method", "domain", *by, *titles, "s/epoch"]]
+    known_gain = any(line.gain for line in filled.lines)
+    rows = [["method", "domain", *by, *titles, *["gain"] * known_gain, "s/epoch"]]
     method = domain = ""
     for line in filled.lines:
         names = ["" if line.method == method else one_line(line.method) + f" {ALARMED}" * bool(line.alarms)]
         names.append("" if (line.method, line.domain) == (method, domain) else one_line(line.domain))
         names += [] if alone else [one_line(line.by)]
         seconds = "" if line.seconds_per_epoch is None else f"{line.seconds_per_epoch:.2f}"
-        rows.append([*names, *(line.cell(metric) for metric in suite.metrics), seconds])
+        cells = [line.cell(metric) for metric in suite.metrics]
+        rows.append([*names, *cells, *[line.gained] * known_gain, seconds])
         method, domain = line.method, line.domain
     return rows
 
@@ -307,7 +335,13 @@ def csv_text(suite: Suite, tables: Sequence[FilledTable]) -> str:
     # were.
     informed = any(line.used_target_labels for filled in tables for line in filled.lines)
     alarmed = any(line.alarms for filled in tables for line in filled.lines)
-    last = ["seconds_per_epoch", *["uses_target_labels"] * informed, *["alarms"] * alarmed]
+    gaining = any(line.gain for filled in tables for line in filled.lines)
+    last = [
+        "seconds_per_epoch",
+        *["uses_target_labels"] * informed,
+        *["alarms"] * alarmed,
+        *["gain", "gain_low", "gain_high"] * gaining,
+    ]
     writer.writerow(map(in_csv, ["table", "method", "domain", "by", "seeds", *spread, *last]))
     for filled in tables:
         for line in filled.lines:
@@ -316,7 +350,8 @@ def csv_text(suite: Suite, tables: Sequence[FilledTable]) -> str:
             names = [filled.table.name, line.method, line.domain, line.by, line.seeds]
             used = [str(line.used_target_labels).lower() if line.seeds else None] if informed else []
             raised = [" ".join(line.alarms)] if alarmed else []
-            row = [*names, *values, line.seconds_per_epoch, *used, *raised]
+            gain = [None] * 3 if line.gain is None else [line.gain.mean, line.gain.low, line.gain.high]
+            row = [*names, *values, line.seconds_per_epoch, *used, *raised, *gain * gaining]
             writer.writerow([in_csv(cell) if isinstance(cell, str) else cell for cell in row])
     return text.getvalue()
 

@@ -17,7 +17,11 @@ from datk.cli.streams import say
     "--jobs", type=click.IntRange(min=1), default=1, metavar="N", show_default=True, help="Runs at a time."
 )
 @click.option(
-    "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="One option of every run; repeatable."
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="An option of all runs that have it; repeatable.",
 )
 @click.option("--out", metavar="DIR", help="Folder of runs and tables.  [default: runs/bench-SUITE]")
 def bench(
@@ -47,7 +51,8 @@ def bench(
         raise ConfigError("datk bench starts processes itself; leave torchrun away and use --jobs")
     read, entries = read_suite(suite)
     chosen = read.first_seeds(seeds) if seeds is not None else read.seeds
-    folder = Path(out) if out is not None else Path("runs") / f"bench-{Path(suite).stem}"
+    name = Path(suite).stem.rpartition(":")[2]
+    folder = Path(out) if out is not None else Path("runs") / f"bench-{name}"
     check_folder(folder)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,9 +75,10 @@ def bench(
         raise MissingDataError(outcomes[0].error)
     command = shlex.join(["datk", *sys.argv[1:]])
     filled = tables.fill(read, outcomes)
-    write_text(folder / "tables.md", tables.markdown(read, filled, command))
-    write_text(folder / "tables.csv", tables.csv_text(read, filled))
-    write_json(folder / "tables.json", tables.record(read, outcomes, command))
-    console.show_tables(read, filled, folder)
+    page = folder / f"{name}.md"  # several suites may share a folder
+    write_text(page, tables.markdown(read, filled, command))
+    write_text(page.with_name(f"{name}.csv"), tables.csv_text(read, filled))
+    write_json(page.with_name(f"{name}.json"), tables.record(read, outcomes, command))
+    console.show_tables(read, filled, page)
     if any(outcome.status == "failed" for outcome in outcomes):
         raise SystemExit(1)

@@ -60,11 +60,11 @@ def _what(outcome: Outcome) -> str:
     return time
 
 
-def show_tables(suite: Suite, tables: Sequence[FilledTable], folder: Path) -> None:
+def show_tables(suite: Suite, tables: Sequence[FilledTable], page: Path) -> None:
     """The tables, what is not in them, and where they are written."""
     for filled in tables:
         _show(suite, filled)
-    say(f"tables: {folder / 'tables.md'} (also .csv and .json)")
+    say(f"tables: {page} (also .csv and .json)")
 
 
 def _show(suite: Suite, filled: FilledTable) -> None:
@@ -72,7 +72,7 @@ def _show(suite: Suite, filled: FilledTable) -> None:
     console.print(Text(f"\n{one_line(filled.table.title)}", style="bold"), soft_wrap=True)
     if filled.lines:
         header, *rows = grid(suite, filled)
-        numbers = len(header) - len(suite.metrics) - 1
+        numbers = header.index("domain") + 1 + ("by" in header)
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         for place, name in enumerate(header):
             table.add_column(name, justify="left" if place < numbers else "right", no_wrap=True)
