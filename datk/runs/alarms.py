@@ -11,7 +11,7 @@ from datk.interfaces import AlignmentLoss, LossTerm
 from datk.runs.outputs import PartOutputs
 from datk.training.label_shift import chance_distance, distance, information, shares
 from datk.training.report import Reporters
-from datk.training.warm_up import Look
+from datk.training.signs import Look
 
 FEW_ROWS, SMALL_BATCH = 30, 16
 SHIFTED = 0.2
@@ -22,6 +22,8 @@ COLLAPSED = 0.9
 IDLE, FELT = 1e-3, 0.1
 """Gradient of a term beside that of the supervised loss: below the first it does nothing, with the second it
 would be felt."""
+FALLING = 0.01
+"""Part of the fall of the validation loss that may come late."""
 FAR, SPREAD, MANY = 3.0, 3.0, 0.2
 """Source deviations between the means of a channel, ratio of its deviations, and share of the channels."""
 MOST_SHOWN = 5
@@ -171,7 +173,7 @@ def idle_terms(pulls: Mapping[str, float], terms: Mapping[str, LossTerm]) -> lis
     """Terms that do next to nothing; one whose weight is 0 is not meant to do anything.
 
     Args:
-        pulls: how hard each pulled, see `datk.training.warm_up.Signs`.
+        pulls: how hard each pulled, see `datk.training.signs.Signs`.
     """
     found = []
     for label, pull in pulls.items():
@@ -191,10 +193,30 @@ def idle_terms(pulls: Mapping[str, float], terms: Mapping[str, LossTerm]) -> lis
     return found
 
 
+def last_epoch(late_fall: float, steps: int) -> list[Alarm]:
+    """Training that ended while the validation loss still fell.
+
+    Args:
+        late_fall: which part of its fall came late, see `datk.training.signs.late_fall`.
+        steps: that all epochs together had.
+    """
+    if late_fall <= FALLING:
+        return []
+    return [
+        Alarm(
+            code="last-epoch",
+            message=f"training ended too early: {late_fall:.0%} of the whole fall of the source's validation "
+            "loss came with the last tenth of the learning rate, so that the last epoch is the best; train "
+            f"longer than these {steps} steps, for instance by --set train.steps={_rounded_up(3 * steps)}",
+        )
+    ]
+
+
 def _rounded_up(value: float) -> str:
-    """One digit, not less than the value."""
+    """The next number with one digit and zeros."""
     power = 10.0 ** np.floor(np.log10(value))
-    return f"{np.ceil(value / power) * power:g}"
+    number = np.ceil(value / power) * power
+    return f"{number:.0f}" if 1 <= number < 1e6 else f"{number:g}"
 
 
 def collapse(

@@ -108,11 +108,14 @@ class RunResult(BaseModel):
     """Checksum of the target labels that the epoch was chosen with, if it was (`uses_target_labels`)."""
     predicted_shares: dict[str, float] = {}
     """Share of each class that the network predicted for the target's training rows after the warm-up, see
-    `datk.training.warm_up`."""
+    `datk.training.signs`."""
     information: float | None = None
     """Of those predictions, see `datk.training.label_shift.information`."""
     pulls: dict[str, float] = {}
     """How hard each term pulled then at its full weight, beside the supervised loss."""
+    late_fall: float = 0.0
+    """Which part of the fall of the validation loss came with the last tenth of the learning rate's sum, see
+    `datk.training.signs.late_fall`."""
     alarms: list[Alarm] = []
     """Signs that the numbers mislead or that adaptation does harm."""
     vote: Vote | None = None

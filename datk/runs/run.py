@@ -32,8 +32,8 @@ from datk.training.loop import Fit, Trainer
 from datk.training.objective import Objective
 from datk.training.report import FileReporter, Reporter, Reporters
 from datk.training.schedules import epochs
+from datk.training.signs import Look
 from datk.training.warm_start import about, compare, initialize, load_initial
-from datk.training.warm_up import Look
 
 
 @machine_told()
@@ -247,6 +247,8 @@ class Run:
         """What can be said of the selected network."""
         data, classes = self.data.training, self.data.info.classes
         raised = alarms.idle_terms(fit.pulls, self.objective.loss_terms)
+        steps = fit.epochs * data.steps(self.objective.passes)
+        raised += alarms.last_epoch(fit.late_fall, steps)
         scored = found.target_labels.get("scored", 0)
         if scored < len(data.target.split.test):
             raised += alarms.few_rows({"labelled target test": scored} if scored else {}, bool(classes))
@@ -306,6 +308,7 @@ class Run:
                 ),
                 information=fit.look.information if fit.look else None,
                 pulls=fit.pulls,
+                late_fall=round(fit.late_fall, 4),
                 alarms=self.alarms.raised,
                 notes=self.notes,
             ),
@@ -321,7 +324,7 @@ def _as_trained(done: RunResult) -> Fit:
     look = None
     if done.information is not None:
         look = Look(list(done.predicted_shares.values()), done.information)
-    return Fit(done.epochs, done.selected_epoch, done.seconds, look, done.pulls)
+    return Fit(done.epochs, done.selected_epoch, done.seconds, look, done.pulls, done.late_fall)
 
 
 def _title(experiment: Experiment) -> str:

@@ -25,9 +25,9 @@ from datk.training.progress import not_longer
 from datk.training.report import Reporters
 from datk.training.schedules import epochs
 from datk.training.selection import Selection
+from datk.training.signs import Look, Signs, late_fall
 from datk.training.step import Optimization, train_step
 from datk.training.trace import NotFiniteError, PhaseTerms, Trace, last_good
-from datk.training.warm_up import Look, Signs
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,9 @@ class Fit:
     look: Look | None = None
     """What was seen of the target after the warm-up; None where no classes are predicted."""
     pulls: dict[str, float] = field(default_factory=dict)
-    """How hard each term pulled, see `datk.training.warm_up.Signs`."""
+    """How hard each term pulled, see `datk.training.signs.Signs`."""
+    late_fall: float = 0.0
+    """Which part of the fall of the validation loss came late, see `datk.training.signs.late_fall`."""
 
 
 class Trainer:
@@ -113,7 +115,10 @@ class Trainer:
         if self.epoch < self.epochs:
             self.report.tell("note", f"stopped early: {self.config.patience} epochs without a better one")
         self._tell_longer()
-        return Fit(self.epoch, self.selection.epoch, self.seconds, self.signs.look, self.signs.pulls)
+        signs = self.signs
+        rates = [self.optimization.factor_at(epoch * self.steps_per_epoch) for epoch in range(self.epoch)]
+        fell = late_fall(signs.losses, rates[self.epoch - len(signs.losses) :])
+        return Fit(self.epoch, self.selection.epoch, self.seconds, signs.look, signs.pulls, fell)
 
     def train_epoch(self) -> None:
         """One more epoch: what the terms want to see first, its steps, validation, selection."""
@@ -252,6 +257,7 @@ class Trainer:
         if self.selector.needs_target:
             target = outputs(predictor, backbone, self.data.target, self.data.target.split.validation)
         score = float(self.selector.score(source, target))
+        self.signs.losses.append(loss)
         return {
             "kind": "epoch",
             "epoch": self.epoch,

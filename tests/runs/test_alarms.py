@@ -14,7 +14,7 @@ from datk.runs.result import read_result
 from datk.runs.run import execute
 from datk.training.label_shift import information
 from datk.training.report import Reporter, Reporters
-from datk.training.warm_up import Look
+from datk.training.signs import Look
 from tests.build import dataset, experiment
 from tests.toys import TOYS
 
@@ -25,7 +25,7 @@ def codes(found):
 
 def data_of(shift=0.0, standardize="source", **pair):
     pair = {"name": TOYS + "Toy", "source_rows": 200, "target_rows": 200, "shift": shift, **pair}
-    return dataset(experiment(pair=pair, data={"standardize": standardize}))
+    return dataset(experiment(pair=pair, data={"standardize": standardize, "target_rows": "split"}))
 
 
 def said(logits):
@@ -131,6 +131,14 @@ def test_a_term_that_does_nothing_is_told_with_the_weight_that_would_matter():
     assert "see whether it can do anything" in found[1].message
 
 
+def test_a_run_that_ended_while_its_loss_fell_is_told_with_a_number_of_steps():
+    assert not alarms.last_epoch(0.01, 60)
+    (alarm,) = alarms.last_epoch(0.131, 60)
+    assert alarm.code == "last-epoch"
+    assert "13% of the whole fall of the source's validation loss" in alarm.message
+    assert "than these 60 steps, for instance by --set train.steps=200" in alarm.message
+
+
 def test_predictions_that_tell_less_than_after_the_warm_up_are_told():
     labels = np.arange(60) % 3
     sharp, vague = one_hot(labels, 3), one_hot(labels, 3, 1.0)
@@ -201,7 +209,7 @@ def test_a_run_tells_reporters_log_and_result(tmp_path):
 
 
 def test_a_test_part_of_one_row_is_not_shown_without_a_word(tmp_path, datk):
-    rows = ["--set", "pair.source_rows=150", "--set", "pair.target_rows=6"]
+    rows = ["--set", "pair.source_rows=150", "--set", "pair.target_rows=6", "--set", "data.target_rows=split"]
     options = ["--backbone", "mlp", "--align", "none", "--epochs", "1", "--out", tmp_path / "run"]
     done = datk("run", "--pair", TOYS + "Toy", *rows, *options)
     assert done.code == 0
@@ -210,12 +218,29 @@ def test_a_test_part_of_one_row_is_not_shown_without_a_word(tmp_path, datk):
     assert "target test 1;" in " ".join(done.out.split())
 
 
-def test_a_run_without_signs_raises_none_and_a_target_of_other_shares_does(tmp_path):
-    pair = {"name": TOYS + "Toy", "source_rows": 400, "target_rows": 400, "shift": 0.0, "shape": (20,)}
-    plain = execute(experiment(pair=pair, align="mmd", train={"epochs": 5}), tmp_path / "plain")
-    assert not plain.alarms
-    assert sum(plain.predicted_shares.values()) == pytest.approx(1)
-    assert plain.pulls["mmd"] > 1e-3
+def rows_of(share, rows, seed):
+    """Rows of two classes that a line parts, with the share of the second."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(rows) < share).astype(np.int64)
+    return (rng.normal(size=(rows, 5)) + 1.5 * labels[:, None]).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("align", ["none", "mmd"])
+@pytest.mark.parametrize(("share", "raised"), [(0.54, []), (0.1, ["label-shift"])])
+def test_a_run_without_signs_raises_none_and_one_with_other_shares_does(tmp_path, align, share, raised):
+    (x, y), (t, answers) = rows_of(0.54, 600, 0), rows_of(share, 600, 1)
+    arrays = {"source_x": x, "source_y": y, "target_x": t, "target_y": answers}
+    heard = Heard()
+    chosen = experiment(
+        pair={"name": "arrays", **arrays}, align=align, train={"epochs": 15, "batch_size": 64, "lr": 0.01}
+    )
+    result = execute(chosen, tmp_path / "run", reporters=[heard])
+    assert codes(result.alarms) == raised
+    assert sum(result.predicted_shares.values()) == pytest.approx(1)
+    if raised:
+        ((epoch, code, _),) = heard.alarms
+        assert (epoch, code) == (15 if align == "none" else 3, "label-shift")
+        assert result.predicted_shares["1"] < 0.3
 
 
 def test_results_of_earlier_versions_have_no_alarms(tmp_path):

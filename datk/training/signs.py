@@ -3,6 +3,7 @@ alignment shaped it, and how hard each term pulls. Training goes on as if nobody
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -38,6 +39,9 @@ class Signs:
         self.norms: dict[str, float] = {}
         """Largest norm so far of the gradient of each term, with its weight, for the backbone's parameters;
         that of the supervised loss by the label of the task."""
+        self.losses: list[float] = []
+        """On the source's validation rows after each epoch; of a run that a version without it began those
+        since it was resumed."""
         self.parameters = [p for p in objective.backbone.parameters() if p.requires_grad]
 
     def before_epoch(self, epoch: int, epochs: int) -> bool:
@@ -100,17 +104,40 @@ class Signs:
 
     def state(self) -> dict[str, Any]:
         """What resuming needs."""
-        return {"look": None if self.look is None else self.look._asdict(), "norms": dict(self.norms)}
+        look = None if self.look is None else self.look._asdict()
+        return {"look": look, "norms": dict(self.norms), "losses": list(self.losses)}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up what `state` gave; of a run that an earlier version began there is nothing."""
         self.look = Look(**state["look"]) if state.get("look") else None
         self.norms = {label: float(norm) for label, norm in state.get("norms", {}).items()}
+        self.losses = [float(loss) for loss in state.get("losses", [])]
 
 
 def look_epoch(epochs: int) -> int:
     """The epoch (from 0) before which the look is taken: the first one after the warm-up, if there is one."""
     return min(math.ceil(WARM_UP * epochs), epochs - 1)
+
+
+def late_fall(losses: Sequence[float], rates: Sequence[float], late: float = 0.1) -> float:
+    """Which part of the fall of the least loss so far came late, while the last tenth of all that the
+    learning rate sums to was spent; the last epoch at least. Under a schedule that ends near 0, as most do,
+    little happens in the last epochs in any case.
+
+    It is 0 where nothing fell, as for a single epoch.
+
+    Args:
+        losses: after each epoch.
+        rates: learning rate of each.
+        late: which part of the sum counts as late.
+    """
+    least = list(accumulate(losses, min))
+    if len(least) < 2 or least[-1] >= least[0]:
+        return 0.0
+    whole = sum(rates)
+    lefts = [whole - spent for spent in accumulate(rates)]
+    early = sum(left > late * whole * (1 + 1e-9) for left in lefts)  # all but the one that reaches the tenth
+    return (least[min(early, len(least) - 2)] - least[-1]) / (least[0] - least[-1])
 
 
 def _norm(value: Tensor, parameters: Sequence[nn.Parameter]) -> float | None:

@@ -9,7 +9,7 @@ import torch
 from datk.base.errors import RunError
 from datk.interfaces import AlignmentLoss
 from datk.training.label_shift import ratios, shares
-from datk.training.warm_up import look_epoch
+from datk.training.signs import late_fall, look_epoch
 from tests.build import run, run_in_two, trainer
 from tests.toys import TOYS
 
@@ -73,8 +73,8 @@ def test_nothing_is_weighed_unless_it_was_asked_for(tmp_path):
 
 def test_looking_changes_nothing(tmp_path, monkeypatch):
     seen = run(tmp_path / "seen", ["mmd", TOYS + "Centroid"], epochs=3, pair=SHIFTED)
-    monkeypatch.setattr("datk.training.warm_up.Signs.before_epoch", lambda *_: False)
-    monkeypatch.setattr("datk.training.warm_up.Signs.measures", lambda *_: False)
+    monkeypatch.setattr("datk.training.signs.Signs.before_epoch", lambda *_: False)
+    monkeypatch.setattr("datk.training.signs.Signs.measures", lambda *_: False)
     unseen = run(tmp_path / "unseen", ["mmd", TOYS + "Centroid"], epochs=3, pair=SHIFTED)
     assert seen.weights_sha256 == unseen.weights_sha256
     assert seen.pulls
@@ -179,3 +179,36 @@ def test_where_numbers_are_predicted_nobody_looks(tmp_path, tiny_arrays):
     assert not result.predicted_shares
     assert result.information is None
     assert result.pulls["mmd"] > 0
+
+
+# --- whether the loss still fell -----------------------------------------------------------------------
+
+
+def test_what_came_late_is_told_by_the_learning_rate_not_by_the_epochs():
+    falling = [float(-epoch) for epoch in range(1, 11)]
+    assert late_fall(falling, [1.0] * 10) == pytest.approx(1 / 9)
+    annealed = [2.0, 2.0, 2.0, 2.0, 1.0, 0.2, 0.2, 0.2, 0.2, 0.2]  # the last five have a tenth of the sum
+    assert late_fall(falling, annealed) == pytest.approx(5 / 9)
+    assert late_fall([9.0, *[0.0] * 9], annealed) == 0
+
+
+def test_a_loss_that_reached_its_least_before_falls_by_nothing_late():
+    assert late_fall([5.0, 0.0, 1.0, 2.0], [1.0] * 4) == 0
+    assert late_fall([5.5, 0.5, 1.0, 0.0], [1.0] * 4) == pytest.approx(0.5 / 5.5)
+    assert late_fall([3.0, 2.0, 1.0], [1.0] * 3) == pytest.approx(0.5)
+    assert late_fall([3.0, 1.0], [1.0] * 2) == 1
+
+
+@pytest.mark.parametrize("losses", [[], [1.0], [1.0, 2.0], [1.0, 1.0]])
+def test_nothing_is_said_of_losses_that_do_not_fall(losses):
+    assert late_fall(losses, [1.0] * len(losses)) == 0
+
+
+def test_losses_are_taken_up_on_resume(tmp_path):
+    options = {"epochs": 6, "pair": {"classes": 3}, "save_every": 0, "lr": 1e-3}
+    whole = run(tmp_path / "whole", **options)
+    again = run_in_two(tmp_path / "two", 4, **options)
+    assert whole.late_fall > 0.01
+    assert again.late_fall == whole.late_fall
+    assert "last-epoch" in [alarm.code for alarm in whole.alarms]
+    assert again.alarms == whole.alarms
