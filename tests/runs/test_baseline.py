@@ -1,6 +1,7 @@
 """`--baseline`: source-only beside a run."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import datk
 from datk.base.errors import RunError
 from datk.runs.baseline import gains
 from datk.runs.result import read_result
+from datk.runs.verdict import accuracy_gain
 from tests import build
 from tests.toys import TOYS
 
@@ -119,8 +121,21 @@ def test_both_are_shown(datk, tiny_pair):
     assert outcome.code == 0, outcome.err
     rows = {line.split()[0]: line for line in outcome.out.splitlines() if line.strip()}
     assert {"source-only", "coral", "difference"} <= rows.keys()
-    results = [read_result(f"run/seed-{seed}").metrics["target"]["test"]["accuracy"] for seed in (0, 1)]
-    baselines = [
-        read_result(f"run/baseline/seed-{seed}").metrics["target"]["test"]["accuracy"] for seed in (0, 1)
-    ]
+    runs, beside = (
+        [read_result(f"{folder}/seed-{seed}") for seed in (0, 1)] for folder in ("run", "run/baseline")
+    )
+    results, baselines = (
+        [each.metrics["target"]["test"]["accuracy"] for each in found] for found in (runs, beside)
+    )
+    shown = " ".join(outcome.out.split())
     assert f"{np.mean(results) - np.mean(baselines):+.3f} ±" in rows["difference"]
+    assert f"target accuracy gained: {accuracy_gain(runs, beside)}, an interval of 95 % over" in shown
+
+
+def test_what_an_earlier_version_trained_has_no_interval(datk, tiny_pair):
+    command = ["run", *tiny_pair, "--align", "coral", "--out", "run", "--baseline"]
+    assert "target accuracy gained: " in datk(*command).out
+    Path("run/outputs.npz").unlink()
+    outcome = datk(*command, "--resume")
+    assert outcome.code == 0, outcome.err
+    assert "no interval of the difference: run/outputs.npz is not there" in " ".join(outcome.out.split())

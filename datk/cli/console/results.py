@@ -8,6 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from datk.base.errors import RunError
 from datk.cli.console import alarm_line, output, show_whole
 from datk.cli.streams import say
 from datk.interfaces import Metric
@@ -15,6 +16,7 @@ from datk.runs.baseline import gains
 from datk.runs.metrics import domain_order, metric_named, metric_text, metrics_of, ordered, several_numbers
 from datk.runs.result import RunResult
 from datk.runs.seeds import Statistics, summarize
+from datk.runs.verdict import accuracy_gain
 
 Found = dict[str, tuple[float | None, float | None]]
 """Value and deviation by metric."""
@@ -94,6 +96,17 @@ def show_baseline(results: Sequence[RunResult]) -> None:
         texts = (_cell(name, metric, *found[domain]) for domain in domains)
         table.add_row(row, *(f"{sign}{text}" if text[:1].isdecimal() else text for text in texts))
     show_whole(table)
+    if results[0].classes and "target" in difference:
+        output().print(_gain_text(results, baselines))
+
+
+def _gain_text(results: Sequence[RunResult], baselines: Sequence[RunResult]) -> str:
+    try:
+        gain = accuracy_gain(results, baselines)
+    except RunError as error:  # what an earlier version trained has no outputs
+        return f"no interval of the difference: {error}"
+    of = f"{gain.rows} rows and {gain.seeds} seeds" if gain.seeds > 1 else f"{gain.rows} rows, of one seed"
+    return f"target accuracy gained: {gain}, an interval of 95 % over {of}"
 
 
 def _of_domains(summary: Statistics, name: str) -> Found:
