@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -17,6 +17,8 @@ NAME = r"^[A-Za-z0-9][\w.+-]*$"
 """Names of tables and cells are names of folders, too."""
 
 DEFAULT_TASK = str(RunConfig().task["name"])
+
+Shallow = Literal["lr", "lr-z", "subspace", "coral-lr"]
 
 COLUMNS = ("accuracy", "auc", "f1", "brier")
 """Columns of the tables of a suite that names none, if its task has these metrics; all of the task's
@@ -76,6 +78,9 @@ class Suite(_Model):
     metrics: tuple[str, ...] = ()
     """Columns of the tables, metrics of the task; of several numbers those of one have the name `mae NAME`.
     The usual ones of the task if not given."""
+    shallow: tuple[Shallow, ...] = ()
+    """Classifiers without a network that every table shows beside its cells, fitted to the same rows, see
+    `datk.bench.shallow`: a network that loses to them has not earned its place."""
     config: dict[str, Any] = {}
     """Options of all cells, among them the task."""
     table: tuple[Table, ...] = Field(min_length=1)
@@ -118,6 +123,11 @@ class Entry:
     def title(self) -> str:
         """What the table calls it."""
         return self.cell.title or self.cell.name
+
+    @property
+    def is_shallow(self) -> bool:
+        """Whether it is one of the suite's baselines without a network."""
+        return self.cell.name in self.suite.shallow
 
     def takes(self, override: str) -> bool:
         """Whether an override `key=value` is for this cell: one of a method's option is if it has the method.
@@ -187,13 +197,21 @@ def read_suite(reference: str) -> tuple[Suite, list[Entry]]:
 
 def _check(suite: Suite) -> None:
     """Raises `ConfigError` for what contradicts itself, `PluginError` for a task that cannot be loaded."""
-    component_class(plugins.resolve("task", suite.task))
+    task = component_class(plugins.resolve("task", suite.task))
+    if suite.shallow and not task.predicts_classes:
+        raise ConfigError(
+            f"shallow baselines tell classes, and task={suite.task} predicts none; leave them out"
+        )
+    if repeated := _repeated(suite.shallow):
+        raise ConfigError(f"shallow names '{repeated}' twice")
     if len(set(suite.seeds)) < len(suite.seeds) or min(suite.seeds) < 0:
         raise ConfigError(f"seeds must be distinct and not negative, not {list(suite.seeds)}")
     tables = [table.name for table in suite.table]
     if repeated := _repeated(tables):
         raise ConfigError(f"two tables are called '{repeated}'")
     for cell in suite.cell:
+        if cell.name in suite.shallow:
+            raise ConfigError(f"a cell and a shallow baseline are called '{cell.name}'; rename the cell")
         if cell.table not in (None, *tables):
             unknown = str(cell.table)
             raise ConfigError(

@@ -134,6 +134,7 @@ def _lines(metrics: Mapping[str, Metric], outcomes: Sequence[Outcome], gain: Gai
             if value["mean"] is not None and name != "n"
         }
         seconds = fmean(result.seconds_per_epoch for result in results) if results else None
+        seconds = None if entry.is_shallow else seconds
         informed = any(result.uses_target_labels for result in results)
         alarms = tuple(dict.fromkeys(alarm.code for result in results for alarm in result.alarms))
         if results:
@@ -183,7 +184,7 @@ def _scored(result: RunResult) -> Iterable[str]:
 
 def _caption(done: Sequence[Outcome], marked: bool, gained: Gains) -> str:
     """How the numbers were made; more than one value where the runs differ."""
-    results = [outcome.result for outcome in done if outcome.result is not None]
+    results = [o.result for o in done if o.result is not None and not o.entry.is_shallow]
     if not results:
         return "No run is complete."
 
@@ -215,7 +216,7 @@ def _caption(done: Sequence[Outcome], marked: bool, gained: Gains) -> str:
         notes.insert(0, "split=paper deals single images: test objects have copies in training.")
     if any(result.uses_target_labels for result in results):
         notes.append(f"{ORACLE} chosen by oracle.")
-    notes += [*_about_gains(gained), *_alarms(done)]
+    notes += [*_about_gains(gained), *_below_shallow(done), *_alarms(done)]
     if marked:
         notes.append(f"{IMPOSSIBLE} contradicts other published numbers of its row.")
     return one_line(" ".join(["; ".join(parts) + ".", *notes]))
@@ -233,6 +234,20 @@ def _about_gains(gained: Gains) -> Iterable[str]:
             yield f"{WORSE} worse than {gained.baseline}."
     if gained.why_not:
         yield f"Note: {gained.why_not}."
+
+
+def _below_shallow(done: Sequence[Outcome]) -> Iterable[str]:
+    """Which cells are less accurate on the target than the best of the shallow baselines is."""
+    found: dict[bool, dict[str, list[float]]] = {False: {}, True: {}}
+    for outcome in done:
+        scores = outcome.result.metrics["target"].get("test", {}) if outcome.result else {}
+        if (accuracy := scores.get("accuracy")) is not None:
+            found[outcome.entry.is_shallow].setdefault(outcome.entry.title, []).append(accuracy)
+    cells, shallow = ({title: fmean(of) for title, of in each.items()} for each in found.values())
+    if shallow:
+        best = max(shallow, key=lambda title: shallow[title])
+        if below := [title for title, accuracy in cells.items() if accuracy < shallow[best]]:
+            yield f"Less accurate on the target than {best}, the best shallow baseline: {', '.join(below)}."
 
 
 def _alarms(done: Sequence[Outcome]) -> Iterable[str]:

@@ -56,7 +56,8 @@ def bench(
     check_folder(folder)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    progress = console.Progress(len(entries) * len(chosen))
+    lines = len(entries) + len(read.shallow) * len(read.table)
+    progress = console.Progress(lines * len(chosen))
     try:
         outcomes = run_suite(
             entries,
@@ -68,6 +69,10 @@ def bench(
             tell=progress.tell,
             note=progress.note,
         )
+        if read.shallow:
+            from datk.bench.shallow_runs import run_shallow
+
+            outcomes += run_shallow(read, outcomes, folder, progress.tell)
     except KeyboardInterrupt:
         say("interrupted; the same command goes on", err=True)
         raise SystemExit(130) from None

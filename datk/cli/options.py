@@ -15,7 +15,7 @@ def composition(command: Command) -> Command:
     """The flags that choose what is run."""
     for option in reversed(
         [
-            click.option("--backbone", metavar="NAME", help="Network, for instance deepmerge or resnet18."),
+            click.option("--backbone", metavar="NAME", help="Network, for instance resnet18.  [default: by the data]"),
             click.option(
                 "--align", metavar="NAMES", help="Alignment, or several: mmd,coral. none is source only."
             ),
@@ -29,6 +29,7 @@ def composition(command: Command) -> Command:
             click.option("--init", metavar="RUN", help="Start from the weights of another run folder."),
             click.option("--seed", metavar="N[,N...]", help="Seed; several (0,1,2 or 0-4) make a run each."),
             click.option("--epochs", type=int, metavar="N", help="Passes over the source images."),
+            click.option("--time-budget", metavar="TIME", help="Train no longer than 90s, 30m or 2h."),
             click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps."),
         ]
     ):

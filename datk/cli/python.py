@@ -37,6 +37,7 @@ def run(
     out: str | Path | None = ...,
     seed: int | None = ...,
     epochs: int | None = ...,
+    time_budget: str | float | None = ...,
     device: str | None = ...,
     resume: bool = ...,
     force: bool = ...,
@@ -59,6 +60,7 @@ def run(
     out: str | Path | None = ...,
     seed: Iterable[int],
     epochs: int | None = ...,
+    time_budget: str | float | None = ...,
     device: str | None = ...,
     resume: bool = ...,
     force: bool = ...,
@@ -81,6 +83,7 @@ def run(
     out: str | Path | None = None,
     seed: int | Iterable[int] | None = None,
     epochs: int | None = None,
+    time_budget: str | float | None = None,
     device: str | None = None,
     resume: bool = False,
     force: bool = False,
@@ -102,6 +105,7 @@ def run(
         out: the run folder; by default a new one under runs/.
         seed: of every random draw; a list of several makes a run of each, in `out`/seed-N.
         epochs: passes over the source; short for `train.epochs`.
+        time_budget: time that training may take, "30m" or seconds; short for `train.time_budget`.
         device: auto, cpu, cuda, cuda:N or mps.
         resume: go on with the run in `out`, whose options are its own again where nothing else is said; start
             it if there is none.
@@ -139,6 +143,7 @@ def run(
             "init": None if init is None else str(init),
             "seed": seeds[0] if seeds else None,
             "epochs": epochs,
+            "time_budget": time_budget,
             "device": device,
         },
     )

@@ -3,6 +3,7 @@
 Shipped components are named with their distribution, so that a stranger's `mmd` changes no default.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -39,6 +40,7 @@ them."""
 
 FORMER: Options = {
     "split": "grouped",
+    "backbone": "datk:deepmerge",
     "data": {"split_seed": "run", "standardize": "per-domain", "target_rows": "split"},
     "train": {"epochs": 20, "lr": 1e-3, "patience": 20, "select": "datk:source-validation-loss"},
 }
@@ -108,6 +110,17 @@ MissingValues = Annotated[
 
 def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _seconds(value: Any) -> Any:
+    """Seconds of a duration such as `90s`, `30m`, `1.5h` or `2h`, or of a number."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", str(value))
+    if isinstance(value, bool) or not found:
+        raise ValueError(f"must be a time such as 90s, 30m or 2h (got {value!r})")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+Seconds = Annotated[float, Field(gt=0), BeforeValidator(_seconds, json_schema_input_type=float | str)]
 
 
 class PairOptions(ComponentConfig):
@@ -247,6 +260,13 @@ class TrainConfig(ComponentConfig):
     default, for which the learning rate is brought to nothing: by the source's rows an epoch would be chosen
     before the alignment has acted. `oracle` alone looks at target labels, and says so in the result."""
 
+    time_budget: Seconds | None = None
+    """Time that training may take, for instance `90s`, `30m` or `2h` (a number is seconds). The number of
+    epochs is lowered to what there is time for, as the first tenth of the time shows, and with it the
+    schedule; training ends after the epoch that reaches the limit in any case. How many epochs that are
+    depends on the machine and on what else it does, so that a seed gives other weights each time. Any time if
+    not given."""
+
     patience: int = Field(0, ge=0)
     """Stop after this many epochs without a better one by `select`; 0 never stops early."""
 
@@ -326,8 +346,8 @@ class RunConfig(BaseModel):
 
     pair: Table = {"name": "datk:mock-mergers"}
     """Domain pair: its name and options."""
-    backbone: Table = {"name": "datk:deepmerge"}
-    """Backbone: its name and options."""
+    backbone: Table = {"name": "datk:auto"}
+    """Backbone: its name and options; `auto` chooses by the samples."""
     align: dict[str, Options] = {"datk:mmd": {}}
     """Alignments by name, each with its options."""
     reg: dict[str, Options] = {}

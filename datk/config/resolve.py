@@ -93,7 +93,8 @@ def resolve(
         recipe: name of an installed recipe, or the path of a .toml file.
         config: path of a TOML or JSON file, a dictionary of the same form, or several dictionaries, each over
             those before it.
-        selectors: top-level keys given by flags; `epochs` stands for `train.epochs`. None means not given.
+        selectors: top-level keys given by flags; `epochs` stands for `train.epochs`, `time_budget` for
+            `train.time_budget`. None means not given.
         overrides: texts `key=value`, or values by dotted key.
         to_run: whether the run that training starts from must be named, where it needs one; a configuration
             that is only looked at may leave that open.
@@ -193,6 +194,8 @@ def _merged(
     flags = {key: value for key, value in selectors.items() if value is not None}
     if "epochs" in flags:
         flags["train"] = {"epochs": flags.pop("epochs"), "steps": None}  # which it replaces
+    if "time_budget" in flags:
+        flags["train"] = {**flags.get("train", {}), "time_budget": flags.pop("time_budget")}
     if isinstance(config, str | Path):
         config = merge.read_file(config)
     configs = [config] if isinstance(config, Mapping) else list(config or ())
@@ -220,6 +223,12 @@ def _refuse_namesakes(labels: Sequence[str]) -> None:
         raise ConfigError(
             f"two loss terms share the name '{repeated[0]}'; their metrics could not be told apart"
         )
+
+
+def built_backbone(backbone: Component, pair: Any) -> Component:
+    """The backbone that is built for samples as a `PairInfo` describes them: it, or what it stands for."""
+    name = backbone.cls.stands_for(pair)
+    return _loaded(plugins.resolve("backbone", name), {}, "backbone", False) if name else backbone
 
 
 def component_class(plugin: Plugin) -> type[Any]:

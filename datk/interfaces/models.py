@@ -94,6 +94,12 @@ class Backbone(nn.Module, ABC):
     normalisation needs it; an instance may set it."""
     head: nn.Module
 
+    @classmethod
+    def stands_for(cls, pair: PairInfo) -> str:
+        """Name of the backbone that is built in its place for such samples, with default options; empty if it
+        is one itself."""
+        return ""
+
     @abstractmethod
     def __init__(self, config: Any, pair: PairInfo) -> None:
         """Build the layers for samples of `pair.shape`; raise `DataError` for shapes that cannot work."""

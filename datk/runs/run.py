@@ -182,7 +182,8 @@ class Run:
             self.hooks.notify("run_started", folder=self.folder.path, config=config.model_dump(mode="json"))
             steps = data.training.steps(self.objective.passes)
             length = epochs(config.train, steps)
-            self.report.tell("started", _title(self.experiment), length, length * steps)
+            title = _title(self.experiment, self.objective.backbone_label)
+            self.report.tell("started", title, length, length * steps)
             for note in (*data.pair.notes, *data.splits.notes, *data.notes, *self.folder.notes()):
                 self._note(note)
             if self.unseen:
@@ -272,12 +273,18 @@ class Run:
         if self.informed:
             same = ", those of the rows that are scored" * self.data.splits.all_target_rows
             self._note(f"the epoch was chosen with target labels{same} (oracle): an upper bound, no method")
+        limit = self.experiment.config.train.time_budget
+        if limit is not None and fit.epochs < (wanted := self.trainer.budget.most):
+            self._note(
+                f"there was time for {fit.epochs} of {wanted} epochs (train.time_budget={limit:g} seconds); on "
+                "another machine or beside other work it is another number, and the seed gives other weights"
+            )
         experiment, config = self.experiment, self.experiment.config
         result = self.folder.finish(
             RunResult(
                 datk=__version__,
                 pair=experiment.pair.label,
-                backbone=experiment.backbone.label,
+                backbone=self.objective.backbone_label,
                 align=",".join(chosen.label for chosen in experiment.align),
                 reg=[chosen.label for chosen in experiment.reg],
                 task=experiment.task.reference,
@@ -327,6 +334,6 @@ def _as_trained(done: RunResult) -> Fit:
     return Fit(done.epochs, done.selected_epoch, done.seconds, look, done.pulls, done.late_fall)
 
 
-def _title(experiment: Experiment) -> str:
+def _title(experiment: Experiment, backbone: str) -> str:
     terms = " + ".join(chosen.label for chosen in experiment.terms)
-    return f"{experiment.pair.label}: {experiment.backbone.label} with {terms}, seed {experiment.config.seed}"
+    return f"{experiment.pair.label}: {backbone} with {terms}, seed {experiment.config.seed}"

@@ -243,7 +243,7 @@ def _scored(
         RunResult(
             datk=__version__,
             pair=experiment.pair.label,
-            backbone=experiment.backbone.label,
+            backbone=first.backbone,
             align=",".join(chosen.label for chosen in experiment.align),
             reg=[chosen.label for chosen in experiment.reg],
             task=experiment.task.reference,

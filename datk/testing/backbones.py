@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from datk.base.rng import reproducible, torch_generator
+from datk.config.resolve import built_backbone
 from datk.interfaces import Backbone, DataError, PairInfo
 from datk.testing.terms import Check, resumes
 from datk.testing.toys import CLASSES, MeanGap
@@ -50,9 +51,11 @@ def check_backbone(cls: type[Backbone], config: Any) -> Iterator[Check]:
 
 
 def _built(cls: type[Backbone], config: Any, pair: PairInfo) -> Backbone:
+    chosen = built_backbone(component("backbone", cls, config), pair)
     with reproducible(CPU, deterministic=True):
         torch.manual_seed(0)
-        return cls(config, pair)
+        built: Backbone = chosen.cls(chosen.config, pair)
+        return built
 
 
 def _outputs(backbone: Backbone, shape: tuple[int, ...]) -> Iterator[Check]:

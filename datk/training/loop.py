@@ -17,8 +17,9 @@ from datk.config.models import TrainConfig
 from datk.data.dataset import TrainingData
 from datk.interfaces import Outputs, Selector
 from datk.training.blame import Culprit, Found, examine
+from datk.training.budget import Budget
 from datk.training.checkpoints import Checkpoints, State
-from datk.training.gather import share_buffers
+from datk.training.gather import mean, share_buffers
 from datk.training.objective import Objective
 from datk.training.predict import outputs
 from datk.training.progress import not_longer
@@ -80,8 +81,7 @@ class Trainer:
         self.resume, self.on_longer = resume, on_longer
         self.device = next(objective.parameters()).device
         self.steps_per_epoch = data.steps(objective.passes)
-        self.epochs = epochs(config, self.steps_per_epoch)
-        """Epochs to be trained."""
+        self.budget = Budget(config.time_budget, epochs(config, self.steps_per_epoch))
         self.optimization = Optimization(
             objective, config, self.steps_per_epoch, lambda text: report.tell("note", text)
         )
@@ -100,6 +100,11 @@ class Trainer:
         self.seconds = 0.0
         self.signs = Signs(objective, data)
 
+    @property
+    def epochs(self) -> int:
+        """Epochs to be trained."""
+        return self.budget.epochs
+
     def fit(self) -> Fit:
         """Train to the last epoch or until patience is out. Raises `RunError` if a loss is not finite."""
         if self.resume:
@@ -107,12 +112,12 @@ class Trainer:
         self.before = self._state()
         self._demand_independence()
         with self._keeping_checkpoints():
-            while self.epoch < self.epochs and not self._patience_is_out:
+            while self.epoch < self.epochs and not self._ends_early:
                 try:
                     self.train_epoch()
                 except NotFiniteError as error:
                     raise self._explained(error) from None
-        if self.epoch < self.epochs:
+        if self._patience_is_out and self.epoch < self.epochs:
             self.report.tell("note", f"stopped early: {self.config.patience} epochs without a better one")
         self._tell_longer()
         signs = self.signs
@@ -146,6 +151,7 @@ class Trainer:
         record = self._validated(step)
         self.seconds += time.perf_counter() - started
         record["seconds"] = round(self.seconds, 3)
+        self._look_at_the_clock()
         self.files.append_metrics(record)
         self._keep(record["selected"])
         if time.monotonic() - self.written_at >= self.config.save_every:
@@ -220,6 +226,19 @@ class Trainer:
             self.files.save_last(last)
         self.written_at = time.monotonic()
 
+    def _look_at_the_clock(self) -> None:
+        """See how many epochs there is time for; several processes go by the same clock."""
+        if self.config.time_budget is None:
+            return
+        self.seconds = float(mean(torch.tensor(self.seconds, device=self.device)))
+        if self.budget.plan(self.epoch, self.seconds):
+            self.optimization.plan(self.epochs)
+            self.report.tell("planned", self.epochs, self.epochs * self.steps_per_epoch)
+
+    @property
+    def _ends_early(self) -> bool:
+        return self._patience_is_out or self.budget.is_spent(self.seconds)
+
     @property
     def _patience_is_out(self) -> bool:
         patience = self.config.patience
@@ -282,6 +301,7 @@ class Trainer:
             "seconds": self.seconds,
             "progress_read": self.optimization.progress_watch.read,
             "signs": self.signs.state(),
+            "budget": self.budget.state(),
             "selection": asdict(self.selection),
             "model": _copied(self.model.state_dict()),
             **_copied(self.optimization.state()),
@@ -343,6 +363,9 @@ class Trainer:
                 self.epoch = int(state["epoch"])
                 self.optimization.progress_watch.read = bool(state.get("progress_read", False))
                 self.signs.load_state(state.get("signs", {}))
+                self.budget.load_state(state.get("budget", {}))
+                if self.config.time_budget is not None:
+                    self.optimization.plan(self.epochs)
             except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
                 reason = str(error).partition("\n")[0].rstrip(":")
                 raise RunError(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from datk.base.rng import default_state, restore_state, seed_defaults
-from datk.config.resolve import Component, Experiment
+from datk.config.resolve import Component, Experiment, built_backbone
 from datk.interfaces import (
     AlignmentLoss,
     Backbone,
@@ -70,11 +70,12 @@ class Objective(nn.Module):
             return chosen.cls(chosen.config, argument)
 
         with torch.random.fork_rng(devices=[]):
-            backbone = build(experiment.backbone, pair)
+            chosen_backbone = built_backbone(experiment.backbone, pair)
+            backbone = build(chosen_backbone, pair)
             assert isinstance(backbone, Backbone)
             self.backbone = backbone
             self._passing = (_Pass(backbone),)  # in a tuple, or it would be a part of the model
-            shapes = layer_shapes(experiment.backbone.label, backbone, pair)
+            shapes = layer_shapes(chosen_backbone.label, backbone, pair)
             model = ModelInfo(
                 pair.classes, shapes, source_size, target_size, pair.shape, pair.outputs, pair.domains
             )
@@ -84,7 +85,7 @@ class Objective(nn.Module):
             """The terms by label."""
         self.terms = nn.ModuleDict({label.replace(".", "_"): term for label, term in self.loss_terms.items()})
         self.task = task
-        self.backbone_label, self.task_label = experiment.backbone.label, experiment.task.label
+        self.backbone_label, self.task_label = chosen_backbone.label, experiment.task.label
         self.target_domain = len(pair.domains) - 1
         self.precision: torch.dtype = getattr(torch, experiment.config.train.precision)
         self.phases = phases_of(self.loss_terms)

@@ -18,6 +18,9 @@ class Reporter:
     def started(self, title: str, epochs: int, steps: int) -> None:
         """A run begins: epochs, and steps in all."""
 
+    def planned(self, epochs: int, steps: int) -> None:
+        """It will be another number of epochs, and of steps in all (`train.time_budget`)."""
+
     def advanced(self, step: int) -> None:
         """A step is done (counted from 1 over the whole run)."""
 

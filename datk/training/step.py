@@ -47,6 +47,12 @@ class Optimization:
         self.epoch = torch.zeros((), device=self.device)
         self.loss_terms: Callable[..., tuple[dict[str, Tensor], dict[str, Tensor]]] = objective
 
+    def plan(self, epochs: int) -> None:
+        """Have schedules and progress end after another number of epochs."""
+        config = self.config.model_copy(update={"epochs": epochs, "steps": None})
+        self.factor_at = schedule(config, self.steps_per_epoch)
+        self.steps = epochs * self.steps_per_epoch
+
     def go_to(self, step: int) -> None:
         """Let schedules and terms know which step this is (from 0)."""
         self.progress.fill_(step / self.steps)

@@ -54,6 +54,12 @@ class BarReporter(Reporter):
         self.task = self.bar.add_task(f"epoch 1/{epochs}", total=steps)
         self.bar.start()
 
+    def planned(self, epochs: int, steps: int) -> None:
+        """Let the bar end there."""
+        assert self.bar is not None
+        self.epochs = epochs
+        self.bar.update(self.task, total=steps)
+
     def advanced(self, step: int) -> None:
         """Move the bar."""
         _demand_heard()
