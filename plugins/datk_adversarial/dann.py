@@ -87,6 +87,9 @@ class DANN(AlignmentLoss):
         lr_mult: float = Field(1.0, gt=0)
         """Factor on the learning rate of the domain classifier."""
 
+        weight: float = Field(0.1, ge=0)
+        """Factor with which the term acts on the backbone; the domain classifier follows the whole term."""
+
         ramp: Ramp = "warm-up"
         """How the weight grows over training, as of every term; by default after a warm-up, so that the
         network knows the source first."""

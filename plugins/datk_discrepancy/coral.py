@@ -3,6 +3,7 @@
 from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from datk.interfaces import AlignmentLoss, ConfigError, Ramp, SourceView, Step, TargetView, TermConfig
@@ -106,11 +107,14 @@ class CORAL(AlignmentLoss):
         scale: Scale = "relative"
         """Divide by the product of the covariances' norms, held constant, or by 4 D^2."""
 
+        weight: float = Field(0.03, ge=0)
+        """Factor with which the term acts on the backbone."""
+
         ramp: Ramp = "warm-up"
         """How the weight grows over training, as of every term; by default after a warm-up, so that the
         network knows the source first."""
 
-        former: ClassVar[dict[str, Any]] = {"scale": "paper", "ramp": "constant"}
+        former: ClassVar[dict[str, Any]] = {"scale": "paper", "weight": 1.0, "ramp": "constant"}
 
     def forward(self, source: SourceView, target: TargetView, step: Step) -> Tensor:
         """CORAL distance of the features."""
