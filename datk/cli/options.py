@@ -15,9 +15,7 @@ def composition(command: Command) -> Command:
     """The flags that choose what is run."""
     for option in reversed(
         [
-            click.option(
-                "--backbone", metavar="NAME", help="Network, for instance mlp.  [default: by the data]"
-            ),
+            click.option("--backbone", metavar="NAME", help="Network, such as mlp.  [default: by the data]"),
             click.option(
                 "--align", metavar="NAMES", help="Alignment, or several: mmd,coral. none is source only."
             ),
