@@ -276,8 +276,8 @@ class Run:
         limit = self.experiment.config.train.time_budget
         if limit is not None and fit.epochs < (wanted := self.trainer.budget.most):
             self._note(
-                f"there was time for {fit.epochs} of {wanted} epochs (train.time_budget={limit:g} seconds); on "
-                "another machine or beside other work it is another number, and the seed gives other weights"
+                f"there was time for {fit.epochs} of {wanted} epochs (train.time_budget={limit:g} seconds); "
+                "on another machine or beside other work it is another number, and a seed gives other weights"
             )
         experiment, config = self.experiment, self.experiment.config
         result = self.folder.finish(
