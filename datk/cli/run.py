@@ -43,7 +43,7 @@ def run(
 
     \b
     datk run                                         mmd on synthetic galaxies
-    datk run --align auto                            several methods, and their vote
+    datk run --align auto                            several methods, which vote
     datk run --align none                            the source-only baseline
     datk run --align mmd --baseline                  both, and the difference
     datk run --align mmd,coral --set align.coral.weight=0.5

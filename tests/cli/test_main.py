@@ -57,7 +57,7 @@ def test_the_flags_of_run_are_frozen():
     flags = [name for parameter in cli.commands["run"].params for name in parameter.opts]
     assert " ".join(flags) == (
         "--backbone --align --reg --pair --recipe --config --set --init --seed --epochs --device"
-        " --out --resume --force --hook --quiet"
+        " --out --resume --force --baseline --hook --quiet"
     )
     assert not [parameter for parameter in cli.commands["run"].params if parameter.secondary_opts]
 
