@@ -306,6 +306,9 @@ class _Once(Reporter):
     def started(self, title: str, epochs: int, steps: int) -> None:
         self.reporter.started(title, epochs, steps)
 
+    def planned(self, epochs: int, steps: int) -> None:
+        self.reporter.planned(epochs, steps)
+
     def advanced(self, step: int) -> None:
         self.reporter.advanced(step)
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from datk.base.errors import RunError
-from datk.runs.vote import ballot, reason, soft_vote
+from datk.runs.vote import _Once, ballot, reason, soft_vote
+from datk.training.report import Reporter
 
 
 def logits(*p):
@@ -55,3 +56,21 @@ def test_the_reason_is_a_line():
         "3 candidates; dann dropped: its predictions collapse (IM 0.07 < 0.9 x 1.38); "
         "soft vote of source-only, mmd"
     )
+
+
+def test_what_candidates_note_alike_is_told_once_and_all_else_each_time():
+    told = []
+    events = [name for name in vars(Reporter) if not name.startswith("_")]
+
+    class Spy(Reporter):
+        pass
+
+    for event in events:
+        setattr(Spy, event, lambda self, *given, event=event: told.append((event, *given)))
+    once = _Once(Spy())
+    given = {"started": ("a", 1, 2), "planned": (1, 2), "note": ("n",), "alarm": ("c", "m"), "stopped": ()}
+    for _ in range(2):
+        for event in events:
+            getattr(once, event)(*given.get(event, (1,)))
+    assert {event for event, *_ in told} == {*events}
+    assert {event for event in events if sum(name == event for name, *_ in told) == 1} == {"note", "alarm"}
