@@ -32,8 +32,10 @@ ABOUT = {
 }
 """What a reader of their numbers must know."""
 
-C, ITERATIONS = 1.0, 1000
-"""Inverse strength of the L2 penalty, the default of scikit-learn, and the most steps of the solver."""
+C, TOLERANCE, ITERATIONS = 1.0, 1e-6, 1000
+"""Inverse strength of the L2 penalty, the default of scikit-learn; the gradient at which the solver stops, a
+hundredth of the default, at which probabilities may still be off by 0.1 and differ between machines; the most
+steps of the solver."""
 
 AXES = 50
 """The most principal axes of `subspace`."""
@@ -104,8 +106,8 @@ class _Subspace(_Plain):
 
 
 class _Coral(_Plain):
-    """Source rows whitened by (I + S_s)^-1/2 and coloured by (I + S_t)^1/2, target rows as they are (Sun, Feng
-    and Saenko 2016, "Return of Frustratingly Easy Domain Adaptation")."""
+    """Source rows whitened by (I + S_s)^-1/2 and coloured by (I + S_t)^1/2, target rows as they are (Sun et
+    al. 2016, "Return of Frustratingly Easy Domain Adaptation")."""
 
     def __init__(self, source: Floats, target: Floats) -> None:
         self.source, self.target = spectrum(source), spectrum(target)
@@ -133,9 +135,10 @@ class Classifier:
     def log_probabilities(self, domain: str, x: Floats) -> npt.NDArray[np.float32]:
         """Of the classes [n, K], for standardised rows x [n, D] of `source` or `target`; a class without
         training rows has next to none. Raises `RunError` where that is not finite."""
-        scores = self.model.decision_function(self.adapted(domain, x))
-        if scores.ndim == 1:  # of two classes, that of the second
-            scores = np.stack([np.zeros_like(scores), scores], axis=1)
+        with np.errstate(invalid="ignore", over="ignore"):
+            scores = self.adapted(domain, x) @ self.model.coef_.T + self.model.intercept_
+        if scores.shape[1] == 1:  # of two classes, that of the second
+            scores = np.concatenate([np.zeros_like(scores), scores], axis=1)
         if bad := int((~np.isfinite(scores)).any(axis=1).sum()):
             raise RunError(
                 f"its output is not finite for {bad} of {len(x)} rows of the {domain}; look for extreme "
@@ -165,13 +168,18 @@ def fit(name: str, source: Floats, labels: npt.NDArray[np.int64], target: Floats
         classes: number of all classes K.
 
     Raises:
-        RunError: too few rows.
+        RunError: too few rows, or values that are not finite.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
+    for domain, x in (("source", source), ("target", target)):
+        if not np.isfinite(x).all():
+            raise RunError(
+                f"training rows of the {domain} are not finite once standardised; look for extreme values"
+            )
     adapted = _ADAPTATIONS.get(name, _Plain)(source, target)
-    model = LogisticRegression(C=C, max_iter=ITERATIONS)
+    model = LogisticRegression(C=C, tol=TOLERANCE, max_iter=ITERATIONS)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         model.fit(adapted("source", source), labels)

@@ -2,8 +2,9 @@
 
 OUT/TABLE/NAME/seed-N-HASH/   outputs.npz, environment.json and result.json, written last
 
-They are fitted on the rows that the cells of their table are trained on, and scored on those that the cells are
-scored on. A network in one of these runs says what the rows of images are.
+They are fitted to the rows that the cells of their table are trained on, and scored on those that the cells
+are scored on. Vectors are what classifiers see as they are; of images they see the features that the network
+of the table's source-only cell has learnt with the same seed.
 """
 
 import hashlib
@@ -81,7 +82,7 @@ def run_shallow(
     Returns:
         Their outcomes, table by table.
     """
-    found = []
+    found: list[Outcome] = []
     pairs = _Pairs()
     for table in suite.table:
         cells = [outcome for outcome in outcomes if outcome.entry.table == table]
@@ -91,11 +92,9 @@ def run_shallow(
         }
         entries = entries_of(suite, table, any(isinstance(b, _Base) and b.features for b in bases.values()))
         for base in bases.values():
-            if isinstance(base, Outcome):
-                each = (replace(base, entry=entry) for entry in entries)
-            else:
-                each = map(_Beside(base, out, pairs).run, entries)
-            for outcome in each:
+            beside = _Beside(base, out, pairs) if isinstance(base, _Base) else base
+            for entry in entries:
+                outcome = replace(beside, entry=entry) if isinstance(beside, Outcome) else beside.run(entry)
                 tell(outcome)
                 found.append(outcome)
     return found
@@ -147,8 +146,8 @@ def _base(cells: Sequence[Outcome], pairs: _Pairs) -> _Base | Outcome:
         features = len(_shape(result, experiment, pairs)) > 1
         if features and not plain:
             raise RunError(
-                "shallow baselines of images are on the features of a source-only cell (align = none, no reg), "
-                "of which none of this table has a result; add one to the suite"
+                "shallow baselines of images are on the features of a source-only cell (align = none, no "
+                "reg), and none of this table has a result; add one to the suite"
             )
     except DatkError as error:
         return Outcome(entry, result.seed, "failed", error=str(error))
@@ -188,7 +187,7 @@ class _Input:
         self._read = _features(base, self.data, device) if base.features else _samples
         training = self.data.training
         self.domains = {domain.name: domain for domain in (training.source, training.target)}
-        self.constants = {name: (np.float64(0), np.float64(1)) for name in self.domains}
+        self.constants = {name: (np.zeros(1), np.ones(1)) for name in self.domains}
         self.rows = {name: self._drawn(domain, config.seed) for name, domain in self.domains.items()}
         self.x = {name: self.read(name, rows) for name, rows in self.rows.items()}
         if base.features:  # samples are standardised already
@@ -221,10 +220,9 @@ class _Input:
                 yield f"fitted to {len(rows)} of {all_rows} {name} training rows, drawn at random"
 
 
-def _standardized(x: Floats, constants: tuple[npt.ArrayLike, npt.ArrayLike]) -> Floats:
+def _standardized(x: Floats, constants: tuple[Floats, Floats]) -> Floats:
     mean, std = constants
-    standardized: Floats = (x - mean) / std
-    return standardized
+    return (x - mean) / std
 
 
 def _samples(domain: Domain, rows: RowNumbers) -> Floats:
@@ -276,8 +274,8 @@ class _Beside:
         result = self.base.result
         options = changed(self.base.experiment)
         content = [
-            {"classifier": name, "C": shallow.C, "iterations": shallow.ITERATIONS, "axes": shallow.AXES},
-            {"rows": ROWS, "values": VALUES, "data": result.data_sha256},
+            [name, shallow.C, shallow.TOLERANCE, shallow.ITERATIONS, shallow.AXES, ROWS, VALUES],
+            result.data_sha256,
             {key: options[key] for key in ("pair", "data", "split") if key in options},
             result.weights_sha256 if self.base.features else None,
         ]
