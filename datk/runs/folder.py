@@ -294,6 +294,8 @@ def demand_independent_of_epochs(path: Path, experiment: Experiment) -> None:
     train, stretched = experiment.config.train, None
     if train.schedule in STRETCHED:
         stretched = f"train.schedule={train.schedule} is"
+    elif train.label_shift == "estimate":
+        stretched = "the warm-up before train.label_shift=estimate is"
     for chosen in experiment.terms:
         if stretched is None and chosen.config.ramp != "constant":
             stretched = f"the weight of {chosen.label} (ramp={chosen.config.ramp}) is"

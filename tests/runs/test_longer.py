@@ -58,6 +58,10 @@ def test_only_the_number_of_epochs_need_be_said(tmp_path, datk):
         ({"schedule": "one-cycle"}, "train.schedule=one-cycle is stretched over all epochs"),
         ({"schedule": "cosine"}, "train.schedule=cosine is stretched over all epochs"),
         (
+            {"schedule": "constant", "align": "none", "label_shift": "estimate"},
+            "the warm-up before train.label_shift=estimate is stretched over all epochs",
+        ),
+        (
             {"align": {"mmd": {"ramp": "linear"}}},
             "the weight of mmd (ramp=linear) is stretched over all epochs",
         ),

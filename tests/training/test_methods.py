@@ -97,7 +97,7 @@ def test_a_method_of_the_target_alone_reads_no_source_row_for_training(tmp_path)
     )
     training.fit()
     validation = set(training.data.source.split.validation.tolist())
-    assert read == [validation] * 2  # for the selector, after each epoch
+    assert read == [validation] * 3  # for the selector after each epoch, and with the look at the target
 
 
 def test_its_statistics_and_weights_do_not_depend_on_the_source(tmp_path):
