@@ -223,7 +223,8 @@ def test_what_starts_from_another_run_is_shown_before_there_is_one(chosen, reaso
 
 def test_every_option_stands_under_its_meaning(datk):
     shown = datk("config", "show", "--pair", "arrays", "--backbone", "mlp").out
-    assert "# Passes over the source's training rows.\nepochs = 20\n" in shown
+    assert "# epochs is not set\n" in shown
+    assert "\n# Peak learning rate.\nlr = 0.003\n" in shown
     assert "# init is not set\n" in shown
     assert '\n[align."datk:mmd"]\n# Factor with which this term acts on the backbone; ' in shown
     assert '# What is predicted: classes (classification) or numbers (regression).\ntask = "datk:cl' in shown

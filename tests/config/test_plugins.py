@@ -136,7 +136,7 @@ def test_show_prints_docstring_reference_and_options(datk):
     weight = next(words for words in lines if words[:1] == ["weight"])
     assert weight[1:5] == ["float", "≥", "0", "1.0"]
     assert "Factor with which this" in shown
-    assert any(words[:5] == ["bandwidth", "fixed", "|", "median", '"fixed"'] for words in lines)
+    assert any(words[:5] == ["bandwidth", "fixed", "|", "median", '"median"'] for words in lines)
     assert "--set align.mmd.weight=value" in shown
 
 

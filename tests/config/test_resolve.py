@@ -31,7 +31,7 @@ def test_each_layer_goes_over_the_one_below():
     Path("config.toml").write_text("[train]\nepochs = 3\nlr = 0.3\nbatch_size = 30\n")
     layers = {}
     for layer, expected in [
-        ({}, (20, 1e-3, 128, 20)),
+        ({}, (None, 3e-3, 128, 0)),
         ({"recipe": "recipe.toml"}, (2, 0.2, 20, 2)),
         ({"config": "config.toml"}, (3, 0.3, 30, 2)),
         ({"selectors": {"epochs": 4}}, (4, 0.3, 30, 2)),

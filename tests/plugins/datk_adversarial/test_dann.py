@@ -84,7 +84,7 @@ def test_the_loss_gradient_is_that_of_finite_differences():
 @pytest.mark.parametrize(("features", "count"), [(2592, 3_705_857), (512, 1_575_937), (256, 1_313_793)])
 def test_the_classifier_is_that_of_the_paper(features, count, model):
     torch.manual_seed(0)
-    term = DANN(DANN.Config(), model(dim=features))
+    term = DANN(DANN.Config(hidden=(1024, 1024)), model(dim=features))
 
     assert sum(p.numel() for p in term.parameters()) == count
     names = [type(layer).__name__ for layer in term.classifier]
@@ -192,3 +192,20 @@ def test_the_term_can_be_compiled_as_one_graph(term, views, step):
         torch.autograd.grad(compiled(*domains, now), source),
         torch.autograd.grad(adversary(*domains, now), source),
     )
+
+
+@pytest.mark.parametrize(("features", "width"), [(3, 16), (64, 64), (2592, 1024)])
+def test_auto_is_one_layer_as_wide_as_the_features(features, width, model):
+    linear = [
+        layer for layer in DANN(DANN.Config(), model(dim=features)).classifier if isinstance(layer, nn.Linear)
+    ]
+    assert [tuple(layer.weight.shape) for layer in linear] == [(width, features), (1, width)]
+
+
+def test_source_rows_count_by_their_weights():
+    source, target = draw(3, 1, 0), draw(5, 1, 1)
+    weights = torch.tensor([2.0, 1.0, 0.0])
+    rows = [naive_domain_loss([float(z)], [0.0]) - math.log(2) / 2 for z in source[:, 0]]
+    of_target = naive_domain_loss([0.0], target[:, 0].tolist()) - math.log(2) / 2
+    expected = (2 * rows[0] + rows[1]) / 3 + of_target
+    assert domain_loss(source, target, (weights, None)).item() == pytest.approx(expected, rel=1e-5)

@@ -117,5 +117,39 @@ def test_one_row_has_no_covariance():
 
 def test_the_term_is_the_function_of_the_features(model, views, step):
     source, target = draw(4, 6, 0), draw(5, 6, 1)
-    loss = CORAL(CORAL.Config(), model(dim=6))(*views(source, target), step())
+    loss = CORAL(CORAL.Config(scale="paper"), model(dim=6))(*views(source, target), step())
     assert loss.item() == pytest.approx(naive_coral(source.numpy(), target.numpy()), rel=1e-4)
+
+
+def covariance(x, weights=None):
+    """Unbiased, of rows that count by weights, element by element."""
+    weights = np.ones(len(x)) if weights is None else weights
+    mean = sum(w * row for w, row in zip(weights, x, strict=True)) / weights.sum()
+    total = sum(w * np.outer(row - mean, row - mean) for w, row in zip(weights, x, strict=True))
+    return total / (weights.sum() - (weights**2).sum() / weights.sum())
+
+
+@pytest.mark.parametrize(("rows", "dim"), [((6, 9), 3), ((4, 5), 12)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_relative_coral_is_the_distance_beside_the_size_of_the_covariances(rows, dim, weighted):
+    source, target = (draw(n, dim, seed).double() for seed, n in enumerate(rows))
+    weights = torch.rand(rows[0], dtype=torch.float64) if weighted else None
+    if weights is not None:
+        weights[1] = 0
+    one = covariance(source.numpy(), None if weights is None else weights.numpy())
+    other = covariance(target.numpy())
+    expected = np.square(one - other).sum() / (np.linalg.norm(one) * np.linalg.norm(other))
+    assert coral(source, target, "relative", weights).item() == pytest.approx(expected, rel=1e-9)
+    assert coral(1000 * source, 1000 * target, "relative", weights).item() == pytest.approx(expected)
+
+
+def test_equal_weights_are_none():
+    source, target = draw(7, 4, 0).double(), draw(5, 4, 1).double()
+    ones = torch.ones(7, dtype=torch.float64)
+    assert coral(source, target, weights=ones).item() == pytest.approx(coral(source, target).item())
+
+
+def test_features_that_have_collapsed_have_a_finite_gradient():
+    source, target = torch.ones(6, 3, requires_grad=True), torch.zeros(5, 3)
+    coral(source, target, "relative").backward()
+    assert source.grad.isfinite().all()

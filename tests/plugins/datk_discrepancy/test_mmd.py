@@ -169,7 +169,14 @@ def test_nothing_larger_than_features_and_one_gram_matrix_is_made(bandwidth):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"estimator": "unbiased"}, {"bandwidth": "median"}, {"bandwidths": (0.3, 4)}]
+    "options",
+    [
+        {},
+        {"kernels": "sum"},
+        {"bandwidth": "fixed", "estimator": "biased", "kernels": "sum"},
+        {"bandwidth": "fixed"},
+        {"bandwidths": (0.3, 4)},
+    ],
 )
 def test_the_term_binds_its_options(options, model, views, step):
     config = MMD.Config(**options)
@@ -179,7 +186,48 @@ def test_the_term_binds_its_options(options, model, views, step):
 
     bandwidths = options.get("bandwidths", BANDWIDTHS[config.bandwidth])
     expected = naive_mmd(source.numpy(), target.numpy(), bandwidths, config.estimator, config.bandwidth)
+    expected /= len(bandwidths) if config.kernels == "mean" else 1
     assert loss.item() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("estimator", ["biased", "unbiased"])
+@pytest.mark.parametrize("weights", [(1, 1, 1, 1, 1, 1), (0.2, 3, 0, 1, 0.5, 2)])
+def test_rows_count_by_their_weights(estimator, weights):
+    """Against sums over all pairs of rows, weight by weight."""
+    source, target = draw(6, 3, 0).double().numpy(), draw(4, 3, 1).double().numpy()
+
+    def kernel(a, b):
+        return sum(math.exp(-((a - b) ** 2).sum() / (2 * s)) for s in (0.5, 3.0))
+
+    def mean(rows, other, own, others, same):
+        pairs = [
+            (w * v, kernel(a, b))
+            for i, (a, w) in enumerate(zip(rows, own, strict=True))
+            for j, (b, v) in enumerate(zip(other, others, strict=True))
+            if not (same and i == j and estimator == "unbiased")
+        ]
+        return sum(w * k for w, k in pairs) / sum(w for w, _ in pairs)
+
+    ones = (1,) * len(target)
+    expected = mean(source, source, weights, weights, True) + mean(target, target, ones, ones, True)
+    expected -= 2 * mean(source, target, weights, ones, False)
+    value = mmd(
+        torch.from_numpy(source),
+        torch.from_numpy(target),
+        (0.5, 3.0),
+        estimator,
+        weights=torch.tensor(weights, dtype=torch.float64),
+    )
+    assert value.item() == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("weights", [(0.0,) * 6, (0, 0, 1, 0, 0, 0)])
+def test_a_batch_in_which_hardly_a_row_counts_has_a_finite_gradient(weights):
+    source = draw(6, 3, 0).requires_grad_()
+    mmd(
+        source, draw(4, 3, 1), bandwidth="median", estimator="unbiased", weights=torch.tensor(weights)
+    ).backward()
+    assert source.grad.isfinite().all()
 
 
 @pytest.mark.parametrize(
