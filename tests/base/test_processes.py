@@ -101,8 +101,9 @@ def trained(ranks, folder, *more, size=2, **options):
         ("dann", "entropy", {"align.dann.dropout": 0.0, "align.dann.hidden": "[6]"}, 1e-3),
         (TOYS + "Discrepancy", "fisher", {}, 1e-3),
         ("mmd", "fisher", {"train.precision": "bfloat16"}, 2**-8),  # its last digit
+        ("mmd,coral", "entropy", {"train.label_shift": "estimate", "train.time_budget": "1h"}, 1e-3),
     ],
-    ids=["whole batch", "own rows", "phases", "bfloat16"],
+    ids=["whole batch", "own rows", "phases", "bfloat16", "shares and a budget"],
 )
 def test_two_ranks_train_as_one_process_does(ranks, tmp_path, align, reg, more, tolerance):
     """Odd numbers of rows everywhere; the last batch of an epoch is filled up, as ever."""

@@ -68,6 +68,28 @@ def outcomes(entries, **changes):
     ]
 
 
+def test_lines_whose_runs_raised_alarms_are_marked_and_the_caption_has_their_codes(suite):
+    few, shift = ({"code": code, "message": "m"} for code in ("few-rows", "label-shift"))
+    none, mmd = suite[1]
+    done = [
+        Outcome(none, 0, "ran", result(0, alarms=[few])),
+        Outcome(none, 1, "ran", result(1)),
+        Outcome(mmd, 0, "ran", result(0, alarms=[few, shift])),
+    ]
+    (table,) = tables = fill(suite[0], done)
+    assert "result.json and log.txt of the runs tell more: few-rows, label-shift (mmd)." in table.caption
+    marked = {line.method: line.alarms for line in table.lines if line.seeds}
+    assert list(marked.values()) == [("few-rows",), ("few-rows", "label-shift")]
+    page = markdown(suite[0], tables, "datk bench")
+    assert "| source only § |" in page
+    assert "| mmd § |" in page
+    rows = list(csv.DictReader(io.StringIO(csv_text(suite[0], tables))))
+    assert [row["alarms"] for row in rows if row["by"] == "datk"][::2] == ["few-rows", "few-rows label-shift"]
+    (table,) = fill(suite[0], [Outcome(none, 0, "ran", result(0))])
+    assert "§" not in markdown(suite[0], [table], "datk bench")
+    assert "alarms" not in csv_text(suite[0], [table]).splitlines()[0]
+
+
 def test_means_and_deviations(suite):
     (table,) = fill(suite[0], outcomes(suite[1]))
     lines = {(line.method, line.domain, line.by): line for line in table.lines}
