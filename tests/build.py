@@ -15,7 +15,13 @@ from tests.toys import TOYS
 CPU = torch.device("cpu")
 
 
-def run(out, align="none", reg=(), backbone="mlp", epochs=2, pair=None, init=None, resume=False, **train):
+SPLIT = {"target_rows": "split"}
+"""Parts of the target of their own, so that tests can tell them apart."""
+
+
+def run(
+    out, align="none", reg=(), backbone="mlp", epochs=2, pair=None, init=None, resume=False, data=(), **train
+):
     """A short run on the toy pair, with options of the pair and of training."""
     return datk.run(
         pair={"name": TOYS + "Toy", **(pair or {})},
@@ -27,7 +33,11 @@ def run(out, align="none", reg=(), backbone="mlp", epochs=2, pair=None, init=Non
         out=out,
         resume=resume,
         device="cpu",
-        set={"train.batch_size": 16, **{f"train.{key}": value for key, value in train.items()}},
+        set={
+            "train.batch_size": 16,
+            **{f"data.{key}": value for key, value in {**SPLIT, **dict(data)}.items()},
+            **{f"train.{key}": value for key, value in train.items()},
+        },
     )
 
 
@@ -67,7 +77,8 @@ def files(folder):
 
 def experiment(**config):
     """A resolved configuration of the toy pair and a perceptron, without alignment, but for what is given."""
-    return resolve(config={"pair": TOYS + "Toy", "backbone": "mlp", "align": "none", **config})
+    data = {**SPLIT, **config.pop("data", {})}
+    return resolve(config={"pair": TOYS + "Toy", "backbone": "mlp", "align": "none", "data": data, **config})
 
 
 def task_of(chosen):

@@ -1,5 +1,6 @@
 """Runs that an earlier version began: its defaults hold where nothing else is said."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ def with_defaults_of(experiment: Experiment, recorded: Experiment) -> Experiment
     """An experiment with the options of a recorded one wherever it has today's defaults."""
     config = experiment.config.model_dump(mode="json")
     begun = _filled(config, defaults(experiment), recorded.config.model_dump(mode="json"))
-    return resolve(config={**begun, "pair": config["pair"]}, to_run=False)
+    filled = resolve(config={**begun, "pair": config["pair"]}, to_run=False)
+    return replace(filled, pair=experiment.pair)  # with arrays in memory, which no configuration holds
 
 
 def _filled(options: Options, default: Options, recorded: Options) -> Options:

@@ -1,5 +1,7 @@
 """Shallow baselines of a suite: on which rows, of which samples, and what is done once."""
 
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -273,3 +275,31 @@ def test_what_a_suite_may_not_say(old, new, telling):
     Path("suite.toml").write_text(SUITE.replace(old, new, 1))
     with pytest.raises(ConfigError, match=telling):
         read_suite("suite.toml")
+
+
+def test_the_command_shows_them(datk):
+    Path("suite.toml").write_text(SUITE)
+    outcome = datk("bench", "suite.toml", "--seeds", "1", "--out", "out")
+    assert outcome.code == 0
+    assert "[5/5] toys/coral-lr, seed 0: accuracy source" in outcome.err
+    assert "subspace" in outcome.out
+    again = datk("bench", "suite.toml", "--seeds", "1", "--out", "out")
+    assert again.err.count("(was done)") == 5
+
+
+@pytest.mark.parametrize("options", ["sources = 2", 'groups = "shared"', "classes = 4", "labelled = false"])
+def test_pairs_of_all_kinds(options):
+    suite, cells, found = ran(SUITE.replace("shape = [5]", f"shape = [5], {options}"), seeds=(0,))
+    assert errors(found) == {("ran", "")}
+    assert all(o.result.metrics.keys() == cells[0].result.metrics.keys() for o in found)
+    tables.markdown(suite, tables.fill(suite, [*cells, *found]), "datk bench")
+
+
+def test_a_vote_is_a_run_beside_which_they_stand():
+    found = ran(SUITE.replace('align = "none"', 'align = "auto"'), seeds=(0,))[2]
+    assert errors(found) == {("ran", "")}
+
+
+def test_scikit_learn_is_loaded_when_it_is_needed():
+    code = "import sys, datk.bench.shallow_runs; sys.exit('sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

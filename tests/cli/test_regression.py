@@ -150,7 +150,7 @@ def test_each_of_several_sources_has_its_metrics(arrays):
 def test_the_oracle_is_stamped_and_chooses_by_r2(arrays):
     result = run("mmd", epochs=4, **{"train.select": "oracle"})
     assert result.uses_target_labels
-    assert any("an upper bound, not a method" in note for note in result.notes)
+    assert any("an upper bound, no method" in note for note in result.notes)
 
 
 def test_target_labels_that_are_all_the_same(arrays):

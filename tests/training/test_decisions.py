@@ -51,7 +51,8 @@ def test_the_predictor_is_what_is_selected_and_scored(wrapped, tmp_path, monkeyp
 
     monkeypatch.setattr(loss, "score", watched)
     reg = {METHODS + "Averaged": {"wrapped": wrapped}}
-    result = run(tmp_path / "run", reg=reg, epochs=3, lr=0.05, log_every=1)
+    select = "source-validation-loss"
+    result = run(tmp_path / "run", reg=reg, epochs=3, lr=0.05, log_every=1, select=select)
     chosen = build.experiment()
     pair = build.dataset(chosen)
     data, source = pair.training, pair.training.source
@@ -136,7 +137,9 @@ def test_a_backbone_is_told_the_domain_of_each_row(sources, tmp_path, remembered
     test = domains[data.splits.source.test].tolist()
     three, two, *evaluated = [domain for mode, domain in seen if not mode]
     assert (three, two) == ([0] * 3, [0] * 2)  # for the shapes of the layers
-    assert evaluated == [validation, validation, test, [sources] * 10]
+    adapted = [sources] * 35
+    assert evaluated[:2] == [validation, adapted]  # the look at the target
+    assert evaluated[2:] == [validation, validation, test, adapted, [sources] * 10]
     assert result.selected_epoch == 1
 
 

@@ -119,7 +119,7 @@ def test_distances_are_computed_once_for_all_terms(monkeypatch):
 
 @pytest.mark.parametrize("progress", [0.0, 0.3, 1.0])
 def test_terms_are_weighted_and_ramped(progress):
-    plain = objective("coral", ["entropy"])
+    plain = objective({"coral": {"weight": 1.0, "ramp": "constant"}}, ["entropy"])
     weighted = objective(
         {"coral": {"weight": 3.0, "ramp": "linear"}}, {"entropy": {"weight": 0.5, "ramp": "dann"}}
     )
@@ -262,8 +262,8 @@ def test_weight_and_ramp_act_on_the_backbone_and_not_on_a_critic(align, options,
 )
 def test_weight_and_ramp_are_factors_of_a_term_that_owns_nothing(options, progress, pull):
     at = torch.tensor(progress)
-    plain_value, plain = gradients("coral", {}, at)
-    value, found = gradients("coral", options, at)
+    plain_value, plain = gradients("coral", {"weight": 1.0, "ramp": "constant"}, at)
+    value, found = gradients("coral", {"ramp": "constant"} | options, at)
     torch.testing.assert_close(value, pull * plain_value)
     for name, expected in plain.items():
         torch.testing.assert_close(found[name], pull * expected)

@@ -17,12 +17,18 @@ from tests import build
 from tests.toys import TOYS
 
 TOY = {"name": TOYS + "Toy"}
-QUICK = {"train.batch_size": 16, "train.schedule": "constant", "device": "cpu"}
+QUICK = {
+    "train.batch_size": 16,
+    "train.schedule": "constant",
+    "data.target_rows": "split",
+    "device": "cpu",
+}
 NAN, INF = math.nan, math.inf
 
 
-def run(out, select, epochs=4, pair=None, resume=False, **train):
+def run(out, select, epochs=4, pair=None, resume=False, data=(), **train):
     options = {f"train.{key}": value for key, value in train.items()}
+    options |= {f"data.{key}": value for key, value in dict(data).items()}
     return datk.run(
         pair={**TOY, **(pair or {})},
         backbone="mlp",
@@ -179,10 +185,16 @@ def test_the_oracle_keeps_the_best_epoch_of_the_target_and_says_so(tmp_path, mon
     assert expected.index(max(expected)) + 1 == result.selected_epoch
     assert (result.selected_by, result.uses_target_labels) == ("oracle", True)
     (note,) = [note for note in result.notes if "oracle" in note]
-    assert note == "the epoch was chosen with target labels (oracle): an upper bound, not a method"
+    assert note == "the epoch was chosen with target labels (oracle): an upper bound, no method"
     assert note in (tmp_path / "run" / "log.txt").read_text()
     stored = json.loads((tmp_path / "run" / "result.json").read_text())
     assert stored["uses_target_labels"] is True
+
+
+def test_an_oracle_that_chooses_by_the_rows_it_is_scored_on_says_so(tmp_path):
+    result = run(tmp_path / "run", "oracle", epochs=1, data={"target_rows": "all"})
+    (note,) = [note for note in result.notes if "oracle" in note]
+    assert "target labels, those of the rows that are scored (oracle)" in note
 
 
 def test_only_the_oracle_looks_at_the_answers_before_the_end(tmp_path, monkeypatch):
