@@ -19,6 +19,9 @@ source_y = "y.npy"
 target_x = "z.npy"
 target_y = "t.npy"
 
+[data]
+target_rows = "split"
+
 [train]
 epochs = 1
 batch_size = 16
@@ -28,6 +31,7 @@ title = "Toys"
 seeds = [0, 1]
 config.backbone = "mlp"
 config.train = { epochs = 1, batch_size = 16 }
+config.data.target_rows = "split"
 
 [config.pair]
 name = "arrays"

@@ -99,6 +99,7 @@ def test_the_labelled_rows_of_a_file_are_scored(datk):
     pair = {"source": "data.npz", "source_x": "x", "source_y": "y", "target": "data.npz", "target_x": "x"}
     options = {**{f"pair.{key}": value for key, value in pair.items()}, "pair.target_y": "t"}
     flags = [word for key, value in options.items() for word in ("--set", f"{key}={value}")]
+    flags += ["--set", "data.target_rows=split"]
     run = ["run", "--pair", "arrays", "--backbone", "mlp", "--align", "mmd", "--epochs", "2", *flags]
     said = datk(*run, "--set", "pair.positive=merger", "--set", "train.lr=0.05", "--out", "run")
     assert said.code == 0

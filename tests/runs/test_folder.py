@@ -26,7 +26,14 @@ def run(folder, **arguments):
         "epochs": 2,
         "device": "cpu",
     }
-    return datk.run(**{**options, "out": folder, "set": {"train.batch_size": 16}, **arguments})
+    return datk.run(
+        **{
+            **options,
+            "out": folder,
+            "set": {"train.batch_size": 16, "data.target_rows": "split"},
+            **arguments,
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +68,7 @@ def test_the_keys_of_a_result(done):
         "uses_target_labels", "epochs", "selected_epoch", "seconds", "seconds_per_epoch", "device",
         "weights_sha256", "data_sha256", "metrics", "notes", "hooks", "classes", "positive", "class_counts",
         "target_labels", "answers_sha256", "selection_sha256", "threads", "targets",
-        "standardize", "predicted_shares", "information", "pulls", "alarms", "vote",
+        "standardize", "predicted_shares", "information", "pulls", "late_fall", "alarms", "vote",
     }  # fmt: skip
     assert (result["pair"], result["backbone"], result["align"], result["reg"]) == (
         "Toy",
@@ -69,7 +76,7 @@ def test_the_keys_of_a_result(done):
         "mmd",
         ["fisher"],
     )
-    assert result["selected_by"] == "source-validation-loss"
+    assert result["selected_by"] == "last"
     assert result["uses_target_labels"] is False
     assert (result["datk"], result["seed"], result["split"], result["device"]) == (
         datk.__version__,

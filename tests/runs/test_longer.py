@@ -66,7 +66,7 @@ def test_only_the_number_of_epochs_need_be_said(tmp_path, datk):
             "the weight of mmd (ramp=linear) is stretched over all epochs",
         ),
         (
-            {"align": {"dann": {"reversal": "ganin"}}},
+            {"align": {"dann": {"reversal": "ganin", "ramp": "constant"}}},
             "a term of the loss follows the progress over all epochs",
         ),
         (
@@ -128,7 +128,7 @@ def test_who_follows_the_progress_is_found_by_what_it_does(tmp_path, use, depend
 
 
 def test_a_run_that_stopped_early_stops_there_again(tmp_path):
-    options = {"schedule": "constant", "patience": 1, "lr": 0.3}
+    options = {"schedule": "constant", "patience": 1, "lr": 0.3, "select": "source-validation-loss"}
     whole = build.run(tmp_path / "whole", epochs=30, **options)
     assert whole.epochs < 20
     build.run(tmp_path / "run", epochs=20, **options)

@@ -48,7 +48,7 @@ def test_the_papers_split_is_stamped_on_the_result(tmp_path):
     grouped_toy = {"name": TOYS + "Toy", "groups": "own"}
     grouped = run(tmp_path / "grouped", pair=grouped_toy)
     paper = run(tmp_path / "paper", pair=grouped_toy, split="paper")
-    assert (grouped.split, paper.split) == ("grouped+stratified", "paper")
+    assert (grouped.split, paper.split) == ("grouped+stratified+all-target-rows", "paper")
     assert not any("split=paper" in note for note in grouped.notes)
     assert any("training saw too, because of split=paper" in note for note in paper.notes)
     assert "split=paper" in (tmp_path / "paper" / "log.txt").read_text()
@@ -84,7 +84,17 @@ def test_all_target_rows_are_trained_on_and_scored(tmp_path):
     with np.load(tmp_path / "all" / "splits.npz", allow_pickle=False) as parts:
         for part in ("train", "validation", "test"):
             np.testing.assert_array_equal(parts[f"target_{part}"], np.arange(50))
-    assert run(tmp_path / "usual").split == "stratified"
+    assert run(tmp_path / "split", data={"target_rows": "split"}).split == "stratified"
+
+
+@pytest.mark.parametrize(
+    ("options", "everything"),
+    [({}, True), ({"pair": {"name": TOYS + "Toy", "groups": "shared"}}, False), ({"split": "paper"}, False)],
+)
+def test_all_of_them_are_the_default_where_that_flatters_nothing(tmp_path, options, everything):
+    result = run(tmp_path / "run", **options)
+    assert result.split.endswith("+all-target-rows") is everything
+    assert (result.metrics["target"]["test"]["n"] == 50) is everything
 
 
 def test_the_number_of_threads_is_recorded(tmp_path):
