@@ -25,12 +25,13 @@ STANDARDIZED = {"lr": "source", "lr-z": "per-domain", "subspace": "per-domain", 
 """The classifiers, and by which constants their input is standardised, as `data.standardize` says it."""
 
 ABOUT = {
-    "lr": "logistic regression (scikit-learn, C = 1, nothing tuned), both domains standardised by the source",
-    "lr-z": "the same logistic regression, each domain standardised by itself",
-    "subspace": "the same after subspace alignment (Fernando et al. 2013, at most 50 axes)",
-    "coral-lr": "the same after CORAL (Sun et al. 2016)",
+    "lr": "both domains standardised by the source's constants",
+    "lr-z": "each domain standardised by its own constants",
+    "subspace": "each domain standardised by its own constants; subspace alignment (Fernando et al. 2013)",
+    "coral-lr": "each domain standardised by its own constants; CORAL (Sun et al. 2016)",
 }
-"""What a reader of their numbers must know."""
+COMMON = "a logistic regression of scikit-learn with C = 1, nothing tuned"
+"""What a reader of their numbers must know, of each and of all."""
 
 C, TOLERANCE, ITERATIONS = 1.0, 1e-6, 1000
 """Inverse strength of the L2 penalty, the default of scikit-learn; the gradient at which the solver stops, a

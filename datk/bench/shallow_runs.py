@@ -302,8 +302,8 @@ class _Beside:
 
         found = evaluation_of(said, data)
         base = self.base.result
-        notes = [*data.pair.notes, *data.splits.notes, *data.notes, *found.notes, shallow.ABOUT[name]]
-        notes += given.notes()
+        notes = [*data.pair.notes, *data.splits.notes, *data.notes, *found.notes]
+        notes += [shallow.COMMON, shallow.ABOUT[name], *given.notes()]
         if self.base.features:
             notes.append("the features are those that source-only with the same seed has learnt")
         if not classifier.converged:
