@@ -39,7 +39,7 @@ def test_a_suite_that_an_earlier_version_began_goes_on_with_its_splits():
     assert read(outcomes[2].result.folder / "config.json")["data"]["split_seed"] == "run"
     assert [text.partition(":")[0] for text in told] == ["runs/bench was begun by an earlier version"]
     fresh = bench("fresh")
-    assert {outcome.result.split for outcome in fresh} == {"stratified"}
+    assert {outcome.result.split for outcome in fresh} == {"stratified+all-target-rows"}
     parts = [(outcome.result.folder / "splits.npz").read_bytes() for outcome in fresh]
     assert len(set(parts)) == 1
 
@@ -59,9 +59,9 @@ def test_the_tables_of_a_suite_stay_as_they_are(datk):
     numbers = Path("runs/bench/tables.csv").read_text()
     edit(next(Path("runs/bench").rglob("result.json")), lambda result: result.update(energy=1.5))
     assert datk("bench", "suite.toml", "--out", "runs/bench").code == 0
-    assert without_caption(Path("runs/bench/tables.md").read_text()) == without_caption(earlier)
-    assert Path("runs/bench/tables.csv").read_text() == numbers
-    results = [run["result"] for run in read("runs/bench/tables.json")["runs"]]
+    assert without_caption(Path("runs/bench/suite.md").read_text()) == without_caption(earlier)
+    assert Path("runs/bench/suite.csv").read_text() == numbers
+    results = [run["result"] for run in read("runs/bench/suite.json")["runs"]]
     assert [result.get("energy") for result in results].count(1.5) == 1
 
 

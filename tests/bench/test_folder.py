@@ -46,10 +46,10 @@ def test_a_suite_goes_on_in_its_folder(datk):
     Path("suite.toml").write_text(SUITE)
     Path("out/toys/none").mkdir(parents=True)  # interrupted before anything was written
     assert datk("bench", "suite.toml", "--out", "out").code == 0
-    for name in ("tables.md", "tables.csv", "tables.json"):
+    for name in ("suite.md", "suite.csv", "suite.json"):
         Path("out", name).unlink()
     assert "(was done)" in datk("bench", "suite.toml", "--out", "out").err
-    assert len(json.loads(Path("out/tables.json").read_text())["runs"]) == 1
+    assert len(json.loads(Path("out/suite.json").read_text())["runs"]) == 1
 
 
 def test_a_folder_of_a_single_run_is_none_of_a_suite(tmp_path):
@@ -66,3 +66,13 @@ def test_folders_of_an_earlier_version_and_new_ones():
     Path("file").touch()
     with pytest.raises(RunError, match="is a file"):
         check_folder(Path("file"))
+
+
+def test_two_suites_in_one_folder_keep_their_tables(datk):
+    for name in ("one", "two"):
+        Path(f"{name}.toml").write_text(SUITE.replace('title = "Toys"', f'title = "{name}"', 1))
+        assert datk("bench", f"{name}.toml", "--out", "out").code == 0
+    assert [Path(f"out/{name}.md").read_text().splitlines()[0] for name in ("one", "two")] == [
+        "# one",
+        "# two",
+    ]

@@ -45,11 +45,11 @@ def test_a_suite_becomes_tables(datk):
     assert "42" in outcome.out
     assert "[1/2] toys/none, seed 0: accuracy source" in outcome.err
     folder = Path("runs/bench-toys")
-    assert str(folder / "tables.md") in outcome.out
-    assert "± " in (folder / "tables.md").read_text()
-    assert "2 epochs" in (folder / "tables.md").read_text()
-    assert len(list(csv.reader((folder / "tables.csv").open()))) == 4
-    runs = json.loads((folder / "tables.json").read_text())["runs"]
+    assert str(folder / "toys.md") in outcome.out
+    assert "± " in (folder / "toys.md").read_text()
+    assert "2 epochs" in (folder / "toys.md").read_text()
+    assert len(list(csv.reader((folder / "toys.csv").open()))) == 4
+    runs = json.loads((folder / "toys.json").read_text())["runs"]
     assert [run["seed"] for run in runs] == [0, 1]
     again = datk("bench", "toys.toml", "--seeds", "2", "--epochs", "2")
     assert again.out == outcome.out
@@ -77,7 +77,7 @@ def test_a_suite_without_any_data_is_an_error(datk, monkeypatch):
     outcome = datk("bench", "deepmerge-ii", "--seeds", "1", "--out", "out")
     assert outcome.code == 2
     assert "error: illustris-simsim is not in nothing/illustris-simsim; fetch it once with" in outcome.err
-    assert not Path("out/tables.md").exists()
+    assert not Path("out/toys.md").exists()
 
 
 @pytest.mark.parametrize(

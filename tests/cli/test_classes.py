@@ -29,7 +29,7 @@ def test_a_run_shows_its_classes_and_their_rows(datk):
         "class 0 (positive)": [part["class 0"] for part in parts],
         "class 1": [part["class 1"] for part in parts],
     }
-    assert sum(map(sum, rows(said).values())) == 40 + 10
+    assert sum(map(sum, rows(said).values())) == 40 + 50
 
 
 def test_several_seeds_show_them_once_or_their_names(datk):

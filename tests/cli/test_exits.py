@@ -164,7 +164,7 @@ def test_a_suite_makes_its_tables_all_the_same(datk, jobs):
     Path("suite.toml").write_text(SUITE.replace("FIRST", reference))
     outcome = datk("bench", "suite.toml", "--out", "bench", "--jobs", jobs)
     assert outcome.code == 1
-    runs = json.loads(Path("bench/tables.json").read_text())["runs"]
+    runs = json.loads(Path("bench/suite.json").read_text())["runs"]
     assert [run["status"] for run in runs] == ["failed", "ran"]
     assert "failed in forward: SystemExit: 0" in runs[0]["error"]
 
@@ -178,7 +178,7 @@ def test_a_suite_whose_pair_ends_the_program(datk, tiny_pair):
     np.save("y.npy", np.arange(40) % 2)
     outcome = datk("bench", "suite.toml", "--out", "bench")
     assert outcome.code == 1
-    runs = json.loads(Path("bench/tables.json").read_text())["runs"]
+    runs = json.loads(Path("bench/suite.json").read_text())["runs"]
     assert {run["status"] for run in runs} == {"failed"}
     assert "failed in __init__: SystemExit: 0" in runs[0]["error"]
 

@@ -61,7 +61,8 @@ def pair(**options):
 def run(align="none", epochs=25, out="run", options=None, **settings):
     train = {"train.batch_size": 32, "train.lr": 0.01}
     backbone = {"name": "mlp", "hidden": [32, 16]}
-    given = {"task": "regression"} | train | settings
+    # The target is standardised by itself, as its features have another offset and scale.
+    given = {"task": "regression", "data.standardize": "per-domain"} | train | settings
     chosen = {"pair": pair(**(options or {})), "backbone": backbone, "align": align}
     return toolkit.run(**chosen, epochs=epochs, out=out, device="cpu", set=given, force=True)
 
@@ -100,7 +101,7 @@ def test_a_number_is_learnt_and_carried_over(arrays, align):
     assert (result.task, result.uses_target_labels, result.selected_by) == (
         "datk:regression",
         False,
-        "source-validation-loss",
+        "last",
     )
 
 
@@ -322,28 +323,29 @@ def test_the_tables_of_a_suite(datk, arrays):
     outcome = suite(datk, source_domain="telescope")
     assert outcome.code == 0, outcome.err
     assert "[1/4] t/none, seed 0: R² source " in outcome.err
-    page = Path("bench/tables.md").read_text()
+    page = Path("bench/numbers.md").read_text()
     rows = [line.split(" | ") for line in page.splitlines() if line.startswith("|")]
     assert rows[0] == ["| method", "domain", "by", "R²", "MAE", "RMSE", "s/epoch |"]
     domains = ["source", "source: HST", "source: JWST", "target"]
     assert [row[1] for row in rows[2:]] == [*domains, "", *domains]
     assert rows[6][2:6] == ["paper", "0.853", "1e-05‡", "–"]
     assert (
-        "epoch chosen by source-validation-loss (no target label is used) or oracle (with target labels"
+        "epoch chosen by last (no target label is used) or oracle (with target labels"
         in page
     )
-    assert "† chosen by oracle. ‡ contradicts" in page
+    assert "† chosen by oracle. " in page
+    assert "‡ contradicts" in page
     assert all(
         ("†" in cell) == (number >= 7)
         for number, row in enumerate(rows[2:], 2)
         for cell in row[3:6]
         if "±" in cell
     )
-    runs = json.loads(Path("bench/tables.json").read_text())["runs"]
+    runs = json.loads(Path("bench/numbers.json").read_text())["runs"]
     values = [
         run["result"]["metrics"]["source: JWST"]["test"]["mae"] for run in runs if run["entry"] == "t/none"
     ]
-    lines = list(csv.DictReader(Path("bench/tables.csv").read_text().splitlines()))
+    lines = list(csv.DictReader(Path("bench/numbers.csv").read_text().splitlines()))
     (line,) = [row for row in lines if (row["method"], row["domain"]) == ("none", "source: JWST")]
     assert float(line["mae_mean"]) == pytest.approx(np.mean(values))
     assert float(line["mae_std"]) == pytest.approx(np.std(values, ddof=1))
@@ -355,19 +357,19 @@ def test_a_suite_may_show_the_metrics_of_one_number(datk, arrays):
     text = SUITE.replace("seeds = [0, 1]", 'seeds = [0]\nmetrics = ["r2", "mae mass", "mae msas"]')
     outcome = suite(datk, text, **options)
     assert outcome.code == 0, outcome.err
-    page = Path("bench/tables.md").read_text()
+    page = Path("bench/numbers.md").read_text()
     assert "| method | domain | by | R² | MAE mass | MAE msas | s/epoch |" in page
     assert "| paper | 0.853 | 12345.5 | – |" in page
     assert "Metrics without a name are means over z, mass, size." in page
     assert "- Not in the table: mae msas: no run has this metric; there are r2, mae, rmse, r2 z," in page
-    result = json.loads(Path("bench/tables.json").read_text())["runs"][0]["result"]
+    result = json.loads(Path("bench/numbers.json").read_text())["runs"][0]["result"]
     assert f"{result['metrics']['target']['test']['mae mass']:.0f}" in page
 
 
 def test_numbers_above_one_keep_their_digits_in_the_console(datk, arrays):
     np.savez("numbers.npz", **dict(arrays) | {"ys": 100 * arrays["ys"], "yt": 100 * arrays["yt"]})
     outcome = suite(datk, SUITE, "--seeds", "1")
-    found = json.loads(Path("bench/tables.json").read_text())["runs"][0]["result"]["metrics"]
+    found = json.loads(Path("bench/numbers.json").read_text())["runs"][0]["result"]["metrics"]
     assert found["source"]["test"]["mae"] > 10
     for domain in ("source", "target"):
         assert f" {found[domain]['test']['mae']:.2f}"[:5] in outcome.out

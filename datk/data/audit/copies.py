@@ -30,7 +30,8 @@ def check_groups(
             seed,
             rule,
             np.asarray(pair.source_labels) if classes else None,
-            data.target_rows,
+            # All rows of the target in each part are no fault: it is asked whether parts could be told apart.
+            "split" if data.target_rows == "auto" else data.target_rows,
             pair.classes,
         )
     except DataError as error:
