@@ -18,6 +18,8 @@ from datk.runs.outputs import PartOutputs
 from datk.runs.result import RunResult
 
 RESAMPLES, AT_ONCE = 5000, 250
+MOST_OBJECTS = 2000
+"""What is drawn at a time: more objects than that are drawn in bundles."""
 LEVEL = 0.95
 
 Floats = npt.NDArray[np.float64]
@@ -67,8 +69,11 @@ def paired_gain(pairings: Sequence[Pairing]) -> Gain:
     for seed, (each, where) in enumerate(zip(pairings, np.split(place, ends), strict=True)):
         np.add.at(sums[seed], where, each.ours - each.theirs)
         np.add.at(sizes[seed], where, 1.0)
-    seeds, count = sums.shape
     rng = numpy_generator(0, "verdict")
+    if len(objects) > MOST_OBJECTS:  # bundles of them vary as much as they do one by one
+        bundle = rng.permutation(len(objects)) % MOST_OBJECTS
+        sums, sizes = (_bundled(each, bundle) for each in (sums, sizes))
+    seeds, count = sums.shape
     differences = []
     for _ in range(RESAMPLES // AT_ONCE):
         drawn = rng.multinomial(count, np.full(count, 1 / count), size=AT_ONCE).T.astype(float)
@@ -82,6 +87,13 @@ def paired_gain(pairings: Sequence[Pairing]) -> Gain:
     mean = sums.sum() / sizes.sum()
     rows_of_a_seed = round(sizes.sum() / seeds)
     return Gain(float(mean), float(low), float(high), seeds, rows_of_a_seed)
+
+
+def _bundled(of_objects: Floats, bundle: npt.NDArray[np.int64]) -> Floats:
+    whole = np.zeros((len(of_objects), MOST_OBJECTS))
+    for row, into in zip(of_objects, whole, strict=True):
+        np.add.at(into, bundle, row)
+    return whole
 
 
 def accuracy_gain(ours: Sequence[RunResult], theirs: Sequence[RunResult]) -> Gain:

@@ -11,6 +11,7 @@ from datk.config.models import TrainConfig
 from datk.interfaces import Phase, SourceBatch, TargetBatch
 from datk.training.gather import average_gradients
 from datk.training.objective import Objective, snapshot
+from datk.training.optimizers import optimizer_of
 from datk.training.progress import Watch
 from datk.training.schedules import epochs, schedule
 from datk.training.trace import PhaseTerms
@@ -35,7 +36,7 @@ class Optimization:
     ) -> None:
         self.objective, self.config, self.note = objective, config, note
         self.device = next(objective.parameters()).device
-        self.optimizer = _optimizer(objective, config)
+        self.optimizer = optimizer_of(objective, config)
         self.params_of = _params_of(objective)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.factor_at = schedule(config, steps_per_epoch)
@@ -135,24 +136,6 @@ def train_step(
             numbers = torch.cat([numbers, torch.stack([value.float() for value in logged.values()])])
         found.append(PhaseTerms(phase.name, tuple(terms), tuple(logged), numbers))
     return found
-
-
-def _optimizer(objective: Objective, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimiser over all groups, each with its factor on the learning rate."""
-    groups = [
-        {
-            "params": group.params,
-            "lr_mult": group.lr_mult,
-            "weight_decay": config.weight_decay if group.weight_decay is None else group.weight_decay,
-        }
-        for _, group in objective.groups()
-    ]
-    fused = next(objective.parameters()).device.type != "mps"
-    if config.optimizer == "sgd":
-        nesterov = config.momentum > 0
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=nesterov, fused=fused)
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=config.lr, betas=config.betas, eps=config.eps, amsgrad=config.amsgrad, fused=fused)
 
 
 def _params_of(objective: Objective) -> dict[Phase, list[nn.Parameter]]:

@@ -34,8 +34,6 @@ def score(
         labels: [N], the true classes 0..K-1.
         positive: of two classes; the second if not given.
     """
-    from sklearn.metrics import roc_auc_score
-
     classes = probabilities.shape[1]
     predicted = probabilities.argmax(axis=1)
     binary = classes == 2
@@ -43,7 +41,7 @@ def score(
     hits = np.bincount(labels[predicted == labels], minlength=classes)
     wanted = [1 if positive is None else positive] if binary else range(classes)
     there = [k for k in wanted if true[k]]
-    areas = [roc_auc_score(labels == k, probabilities[:, k]) for k in there if true[k] < len(labels)]
+    areas = [area_under_roc(labels == k, probabilities[:, k]) for k in there if true[k] < len(labels)]
     squares = (probabilities - np.eye(classes)[labels]) ** 2
     return {
         "accuracy": float((predicted == labels).mean()),
@@ -55,6 +53,19 @@ def score(
         "ece": expected_calibration_error(probabilities, labels),
         "n": len(labels),
     }
+
+
+def area_under_roc(positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> float:
+    """Share of the pairs of a positive and a negative row in which the positive one has the larger score [N],
+    where equal ones count half: the statistic of Mann & Whitney 1947. There must be rows of both kinds.
+
+    Of the ranks, and not scikit-learn's, which takes longer to import than a small network to train.
+    """
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    ones = int(positive.sum())
+    above = float(ranks[positive].sum()) - ones * (ones + 1) / 2
+    return above / (ones * (len(positive) - ones))
 
 
 def _mean_ratio(parts: npt.NDArray[np.int64], wholes: npt.NDArray[np.int64]) -> float | None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from datk_tasks.metrics import expected_calibration_error, score, softmax
+from datk_tasks.metrics import area_under_roc, expected_calibration_error, score, softmax
 
 
 def predictions(rows, classes, seed):
@@ -185,3 +185,14 @@ def test_softmax_of_large_logits():
 def test_values_are_plain_numbers():
     found = score(*predictions(20, 3, 0))
     assert {type(value) for value in found.values()} == {float, int}
+
+
+@given(
+    scores=st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9]), min_size=2, max_size=30),
+    flips=st.integers(0, 2**30),
+)
+def test_the_area_is_that_of_scikit_learn_ties_or_not(scores, flips):
+    positive = np.array([flips >> n & 1 for n in range(len(scores))], bool)
+    positive[0], positive[-1] = True, False
+    expected = sklearn_metrics.roc_auc_score(positive, scores)
+    assert area_under_roc(positive, np.array(scores)) == pytest.approx(expected, abs=1e-12)
