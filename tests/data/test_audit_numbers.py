@@ -55,7 +55,7 @@ def vectors(labels, x=None, **changes):
     rng = np.random.default_rng(0)
     labels = np.asarray(labels, dtype=np.float64)
     x = rng.normal(size=(len(labels), 5)) if x is None else x
-    target = Samples(rng.normal(size=(60, x.shape[1])))
+    target = Samples(rng.normal(size=(60, *x.shape[1:])))
     return sound(**{"source": Samples(x), "target": target, "source_labels": labels} | changes)
 
 
@@ -206,7 +206,7 @@ def test_of_several_numbers_the_one_that_is_told_best():
 def test_a_shortcut_through_copies_is_none():
     """Rows of one object are never on both sides of a fold."""
     rng = np.random.default_rng(0)
-    x = np.repeat(rng.normal(size=(20, 8)), 10, axis=0)
+    x = np.repeat(rng.normal(size=(20, 1, 8, 8)), 10, axis=0)
     pair = vectors(np.repeat(rng.normal(size=20), 10), x, source=Samples(x, np.arange(ROWS) // 10))
     assert only(pair, "shortcut: brightness").severity == "ok"
 
@@ -215,7 +215,7 @@ def test_what_few_objects_seem_to_betray_may_be_chance():
     """Of 12 objects no R² is certain: four deviations of a correlation by chance are more than 1."""
     rng = np.random.default_rng(0)
     labels = np.repeat(rng.permutation(np.arange(12.0)), 10)
-    x = labels[:, None] + rng.normal(size=(120, 8))
+    x = labels[:, None, None, None] + rng.normal(size=(120, 1, 8, 8))
     pair = vectors(labels, x, source=Samples(x, np.arange(120) // 10))
     finding = only(pair, "shortcut: brightness")
     assert finding.severity == "low"

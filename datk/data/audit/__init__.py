@@ -7,11 +7,12 @@ from typing import Any
 
 from datk.config.models import RunConfig
 from datk.data.audit.copies import check_copies, check_groups, rounded
+from datk.data.audit.features import check_features
 from datk.data.audit.findings import Finding, Report
 from datk.data.audit.numbers import check_distribution, check_number_order, check_number_shortcuts
 from datk.data.audit.prepared import NOT_FINITE, prepared
 from datk.data.audit.shortcuts import check_domains, check_order, check_shortcuts
-from datk.data.audit.values import check_balance, check_images, check_units, survey
+from datk.data.audit.values import check_balance, check_rows, check_units, survey
 from datk.data.cleaning import Cleaning
 from datk.data.inspection import inspect_pair
 from datk.interfaces import DomainPair, Task
@@ -41,7 +42,7 @@ def audit(pair: DomainPair, task: Task, config: RunConfig) -> Report:
     splits, findings = check_groups(pair, data, split_seed, config.split, task.predicts_classes)
     copies, groups = check_copies(pair, splits, task.predicts_classes)
     findings += [rounded(finding, ready.coarse) for finding in copies]
-    findings += check_images(surveys)
+    findings += check_rows(surveys)
     findings += ready.findings
     if not ready.coarse:
         findings += check_units(types, {d: ready.spreads.get(d, (s.mean, s.std)) for d, s in surveys.items()})
@@ -53,6 +54,8 @@ def audit(pair: DomainPair, task: Task, config: RunConfig) -> Report:
         findings += check_distribution(pair)
         findings += check_number_order(pair)
         findings += check_number_shortcuts(pair, surveys["source"], groups, seed)
+    if len(pair.source.x.shape) == 2:
+        findings += check_features(pair, surveys["source"], seed)
     findings += check_domains(surveys, seed)
     return Report(tuple(findings))
 

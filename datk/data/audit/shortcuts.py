@@ -53,12 +53,12 @@ def check_shortcuts(pair: DomainPair, found: Survey, groups: RowNumbers, seed: i
 
 
 def trivial_views(pair: DomainPair, found: Survey, rows: RowNumbers) -> dict[str, Table]:
-    """What should say little of the source's labels, [n, features] each: of images corners and border, and of
-    all rows the statistics of their values."""
-    views = {"brightness": found.statistics[rows]}
-    if len(pair.source.x.shape) == 4 and len(rows):
-        views = _edges(pair.source.x, rows) | views
-    return views
+    """What should say little of the labels of the source's images, [n, features] each: corners, border and
+    the statistics of their values. Of vectors, whose every feature may say much, there is none."""
+    if len(pair.source.x.shape) != 4:
+        return {}
+    edges = _edges(pair.source.x, rows) if len(rows) else {}
+    return edges | {"brightness": found.statistics[rows]}
 
 
 def verdict(name: str, score: tuple[float, float] | None, limits: Limits, label: str, rows: str) -> Finding:

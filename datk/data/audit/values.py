@@ -78,10 +78,11 @@ def survey(x: Array) -> Survey:
     return Survey(x, finite, constant, empty, saturated, statistics, mean, spread)
 
 
-def check_images(surveys: Mapping[str, Survey]) -> list[Finding]:
+def check_rows(surveys: Mapping[str, Survey]) -> list[Finding]:
     """Rows that are not finite, constant or saturated."""
     findings = []
     for domain, found in surveys.items():
+        empty = "empty images" if len(found.x.shape) == 4 else "empty rows"
         rows = len(found.finite)
         bad, flat, full = (np.flatnonzero(mask) for mask in (~found.finite, found.constant, found.saturated))
         if len(bad):
@@ -102,7 +103,7 @@ def check_images(surveys: Mapping[str, Survey]) -> list[Finding]:
             zero = int(found.empty.sum())
             findings.append(
                 Finding(
-                    "empty images",
+                    empty,
                     domain,
                     "high" if len(flat) > 0.01 * rows and len(flat) > 1 else "medium",
                     f"{counted(len(flat), 'row')} with a single value ({zero} all zero): {some(flat)}; "
@@ -111,7 +112,7 @@ def check_images(surveys: Mapping[str, Survey]) -> list[Finding]:
                 )
             )
         else:
-            findings.append(Finding("empty images", domain, "ok", "none"))
+            findings.append(Finding(empty, domain, "ok", "none"))
         if len(full):
             severity: Severity = "medium" if len(full) > 0.05 * rows else "low"
             findings.append(
