@@ -22,7 +22,7 @@ def load(path):
 
 def test_own_data(tmp_path):
     result = load(EXAMPLES / "own_data.py").main(tmp_path, epochs=1)
-    assert result.metrics["target"]["test"]["n"] == 80
+    assert result.metrics["target"]["test"]["n"] == 400
     assert datk.read_result(tmp_path / "run") == result
 
 

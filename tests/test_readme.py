@@ -19,7 +19,7 @@ PAGES = "\n".join(path.read_text() for path in (ROOT / "README.md", *sorted((ROO
 COMMANDS = re.findall(
     r"^ {4}(?:pip install \. && )?(datk .*)$", PAGES.replace("\\\n", ""), flags=re.MULTILINE
 )
-ONLY_OF_RUN = re.compile(r"--out \S+|--(resume|force|quiet)\b")
+ONLY_OF_RUN = re.compile(r"--(out|time-budget) \S+|--(resume|force|quiet|baseline)\b")
 
 
 def block(language, page=README):

@@ -20,14 +20,16 @@ from datk.training.report import FileReporter, Reporters
 from datk.training.step import Optimization, train_step
 
 SHAPE = (3, 75, 75)
+MMD = {"mmd": {"ramp": "constant", "bandwidth": "fixed", "kernels": "sum", "estimator": "biased"}}
+DANN = {"dann": {"weight": 1.0, "ramp": "constant", "hidden": [1024, 1024]}}
 METHODS: dict[str, dict[str, Any]] = {
     "source only": {"align": "none"},
-    "mmd": {"align": "mmd"},
-    "mmd + fisher,entropy": {"align": "mmd", "reg": ["fisher", "entropy"]},
-    "dann": {"align": "dann"},
-    "dann + fisher,entropy": {"align": "dann", "reg": ["fisher", "entropy"]},
+    "mmd": {"align": MMD},
+    "mmd + fisher,entropy": {"align": MMD, "reg": ["fisher", "entropy"]},
+    "dann": {"align": DANN},
+    "dann + fisher,entropy": {"align": DANN, "reg": ["fisher", "entropy"]},
 }
-"""The five methods of DeepMerge II."""
+"""The five methods of DeepMerge II, with its options."""
 
 PAPER_ROWS = 15_426
 """Images of each domain in the sim-sim experiment, 10,798 of which are for training."""

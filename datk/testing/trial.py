@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from datk.base.errors import DatkError
 from datk.base.rng import numpy_generator, reproducible
 from datk.config import plugins
-from datk.config.models import RunConfig, TrainConfig
+from datk.config.models import DataConfig, RunConfig, TrainConfig
 from datk.config.plugins import Kind, Plugin
 from datk.config.resolve import Component, Experiment, component_class
 from datk.data.dataset import Dataset, TrainingData, prepare
@@ -37,6 +37,8 @@ from datk.training.warm_start import Initial, initialize, load_initial
 TRAINING = TrainConfig(
     epochs=2, batch_size=8, lr=0.005, schedule="constant", patience=0, log_every=1, save_every=0
 )
+DATA = DataConfig(standardize="per-domain", target_rows="split")
+"""Domains that a network can be carried over between, and parts that can be told apart."""
 LATE = 1000
 """Epochs that a late run says have gone before, so that warm-ups are over."""
 
@@ -78,7 +80,7 @@ class Setting:
         """As `datk.config.resolve` would make it."""
         names = {"classes": "datk:classification", "numbers": "datk:regression"}
         return Experiment(
-            RunConfig(train=self.train, seed=self.seed, device="cpu"),
+            RunConfig(train=self.train, data=DATA, seed=self.seed, device="cpu"),
             pair=component("pair", ThreeClasses),
             backbone=self.backbone,
             align=self.terms,

@@ -98,7 +98,7 @@ def test_a_run_folder_is_not_overwritten(refused, finished):
     refused(
         ["cannot resume run", "align.datk:mmd was a table and is now not there"], align="coral", resume=True
     )
-    refused(["cannot resume run", "train.lr was 0.001 and is now 0.5"], set={"train.lr": 0.5}, resume=True)
+    refused(["cannot resume run", "train.lr was 0.003 and is now 0.5"], set={"train.lr": 0.5}, resume=True)
     Path("run/result.json").unlink()
     refused(["run holds a run already"])
 

@@ -26,7 +26,9 @@ OPTIONS = {
     "pair.source_rows": 90,
     "pair.target_rows": 75,
     "pair.groups": "own",
+    "data.target_rows": "split",
     "train.batch_size": 16,
+    "train.lr": 1e-3,
     "train.log_every": 1,
     "train.eps": 1e-3,  # see tests/training/test_step.py
     "train.save_every": 0,
@@ -100,7 +102,7 @@ def trained(ranks, folder, *more, size=2, **options):
         ("mmd,coral", "fisher,entropy", {}, 1e-3),
         ("dann", "entropy", {"align.dann.dropout": 0.0, "align.dann.hidden": "[6]"}, 1e-3),
         (TOYS + "Discrepancy", "fisher", {}, 1e-3),
-        ("mmd", "fisher", {"train.precision": "bfloat16"}, 2**-8),  # its last digit
+        ("coral", "fisher", {"train.precision": "bfloat16"}, 2**-8),  # its last digit
         ("mmd,coral", "entropy", {"train.label_shift": "estimate", "train.time_budget": "1h"}, 1e-3),
     ],
     ids=["whole batch", "own rows", "phases", "bfloat16", "shares and a budget"],

@@ -93,7 +93,8 @@ def tiny(tmp_path):
             out=tmp_path / name,
             set={
                 "train.batch_size": 16,
-                "train.select": "last",
+                "data.target_rows": "split",
+                "data.standardize": "per-domain",
                 "train.log_every": 1,
                 "hooks": [] if hook is None else [str(hook)],
             },

@@ -97,4 +97,4 @@ def test_there_are_classes_and_numbers(labels, columns):
 
 
 def test_installed_components_have_their_default_options():
-    assert installed("alignment", "datk:mmd").config.estimator == "biased"
+    assert installed("alignment", "datk:mmd").config.estimator == "unbiased"
