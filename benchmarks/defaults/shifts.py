@@ -2,11 +2,10 @@
 
     python benchmarks/defaults/shifts.py DATA FOLDER
 
-DATA holds published features and images, which are not part of datk:
-`office_caltech10/surf800.npz`,
-`office_googlenet/googlenet1024.npz`, `msrc_voc/msrc_voc.npz`, `digits/mnist.npz`, `digits/usps.npz`. FOLDER gets a
-file for each shift, and the suites tables.toml, classes.toml (other shares of the classes in the target) and
-digits.toml, which `datk bench` runs there.
+DATA holds published features and images, which are not part of datk: `office_caltech10/surf800.npz`,
+`office_googlenet/googlenet1024.npz`, `msrc_voc/msrc_voc.npz`, `digits/mnist.npz`, `digits/usps.npz`. FOLDER
+gets a file for each shift, and the suites tables.toml, classes.toml (other shares of the classes in the
+target) and digits.toml, which `datk bench` runs there.
 """
 
 import sys

@@ -329,10 +329,7 @@ def test_the_tables_of_a_suite(datk, arrays):
     domains = ["source", "source: HST", "source: JWST", "target"]
     assert [row[1] for row in rows[2:]] == [*domains, "", *domains]
     assert rows[6][2:6] == ["paper", "0.853", "1e-05‡", "–"]
-    assert (
-        "epoch chosen by last (no target label is used) or oracle (with target labels"
-        in page
-    )
+    assert "epoch chosen by last (no target label is used) or oracle (with target labels" in page
     assert "† chosen by oracle. " in page
     assert "‡ contradicts" in page
     assert all(
