@@ -11,6 +11,9 @@ from datk.nn import centred, gram
 
 Scale = Literal["relative", "paper"]
 
+LEAST_RATIO = 0.1
+"""Of the covariances' norms, from where on down their ratio counts no more in what is relative to them."""
+
 
 def coral(source: Tensor, target: Tensor, scale: Scale = "paper", weights: Tensor | None = None) -> Tensor:
     """|C_s - C_t|_F^2 / (4 D^2) with the unbiased covariances of source [M, D] and target [N, D]; 0-d.
@@ -61,9 +64,11 @@ def coral_of_products(
 
 
 def _size(of_source: Tensor, of_target: Tensor) -> Tensor:
-    """Geometric mean of the squared norms of two covariances, held constant."""
-    product = of_source.detach() * of_target.detach()
-    return product.sqrt().clamp_min(torch.finfo(product.dtype).tiny)
+    """Product of the norms of two covariances from their squares, held constant; not less than a part of the
+    larger one's square, so that a domain whose features have collapsed leaves a finite value."""
+    source, target = of_source.detach().sqrt(), of_target.detach().sqrt()
+    least = LEAST_RATIO * torch.maximum(source, target).square()
+    return torch.maximum(source * target, least).clamp_min(torch.finfo(source.dtype).tiny)
 
 
 def _scaled(source: Tensor, target: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from datk.nn import (
+    WARM_UP,
     centred,
     joined,
     joint_distances,
@@ -37,6 +38,9 @@ def test_ramps(progress):
     assert ramp("constant", p) == 1
     assert ramp("linear", p) == p
     assert float(ramp("dann", p)) == pytest.approx(2 / (1 + np.exp(-10 * progress)) - 1, abs=1e-12)
+    late = max(0.0, (progress - WARM_UP) / (1 - WARM_UP))
+    assert float(ramp("warm-up", p)) == pytest.approx(2 / (1 + np.exp(-10 * late)) - 1, abs=1e-12)
+    assert progress > WARM_UP or ramp("warm-up", p) == 0
 
 
 def test_an_unknown_ramp():

@@ -149,7 +149,24 @@ def test_equal_weights_are_none():
     assert coral(source, target, weights=ones).item() == pytest.approx(coral(source, target).item())
 
 
-def test_features_that_have_collapsed_have_a_finite_gradient():
-    source, target = torch.ones(6, 3, requires_grad=True), torch.zeros(5, 3)
-    coral(source, target, "relative").backward()
+@pytest.mark.parametrize("dim", [3, 40])
+@pytest.mark.parametrize("collapsed", ["source", "target", "both", "weights", "all but one"])
+def test_what_has_collapsed_has_a_small_value_and_a_finite_gradient(dim, collapsed):
+    source, target = draw(6, dim, 0), draw(5, dim, 1)
+    source = torch.ones_like(source) if collapsed in ("source", "both") else source
+    target = torch.ones_like(target) if collapsed in ("target", "both") else target
+    weights = {"weights": torch.zeros(6), "all but one": torch.eye(6)[0]}.get(collapsed)
+    source, target = source.requires_grad_(), target.requires_grad_()
+    value = coral(source, target, "relative", weights)
+    value.backward()
+    assert 0 <= value <= 20
     assert source.grad.isfinite().all()
+    assert target.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dim", [3, 40])
+@pytest.mark.parametrize("unit", [1e-6, 1e-3, 1e3, 1e5])
+def test_it_does_not_depend_on_the_unit_in_float32(dim, unit):
+    source, target = draw(6, dim, 0), draw(5, dim, 1)
+    value = coral(source, target, "relative").item()
+    assert coral(unit * source, unit * target, "relative").item() == pytest.approx(value, rel=1e-4)
