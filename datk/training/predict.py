@@ -83,8 +83,16 @@ def _collect(
     mine = shares[processes.rank()] if together else rows
     with evaluating(module), torch.inference_mode():
         # Brought to the host once: waiting for each batch leaves a GPU idle while the next one is prepared.
-        batches = [output(x, number) for x, number in domain.in_order(mine)]
-        whole = [torch.cat(parts) for parts in zip(*batches, strict=True)]
+        # Into one place each: small results kept one by one lie in the holes that large batches leave, so that
+        # the next batch finds none, and memory grows by the size of the domain.
+        whole: list[Tensor] = []
+        done = 0
+        for x, number in domain.in_order(mine):
+            parts = output(x, number)
+            whole = whole or [part.new_empty(len(mine), *part.shape[1:]) for part in parts]
+            for kept, part in zip(whole, parts, strict=True):
+                kept[done : done + len(part)] = part
+            done += len(x)
         if together:
             whole = [put_together(part, [len(share) for share in shares]) for part in whole]
     return [part.float().cpu().clone() for part in whole]  # the clone may take part in computing a gradient
