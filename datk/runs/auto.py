@@ -17,12 +17,15 @@ from datk.config.resolve import Experiment, component_class, resolve
 from datk.interfaces import AlignmentLoss, SourceView, Step, TargetView, TermConfig
 from datk.runs.candidates import SOURCE_ONLY, VOTE
 
+ESTIMATE: Options = {"train": {"label_shift": "estimate"}}
+"""What aligns domains does the most harm where classes have other shares in the target."""
+
 CANDIDATES: dict[str, Options] = {
     SOURCE_ONLY: {"align": "datk:none", "data": {"standardize": "source"}},
     "per-domain": {"align": "datk:none", "data": {"standardize": "per-domain"}},
-    "mmd": {"align": "datk:mmd"},
-    "coral": {"align": "datk:coral"},
-    "dann": {"align": "datk:dann"},
+    "mmd": {"align": "datk:mmd", **ESTIMATE},
+    "coral": {"align": "datk:coral", **ESTIMATE},
+    "dann": {"align": "datk:dann", **ESTIMATE},
 }
 """By name the options in which a candidate differs from the run that it is a candidate of."""
 

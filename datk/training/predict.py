@@ -83,8 +83,8 @@ def _collect(
     mine = shares[processes.rank()] if together else rows
     with evaluating(module), torch.inference_mode():
         # Brought to the host once: waiting for each batch leaves a GPU idle while the next one is prepared.
-        # Into one place each: small results kept one by one lie in the holes that large batches leave, so that
-        # the next batch finds none, and memory grows by the size of the domain.
+        # Into one place each: small results kept one by one lie in the holes that large batches leave, so
+        # that the next batch finds none, and memory grows by the size of the domain.
         whole: list[Tensor] = []
         done = 0
         for x, number in domain.in_order(mine):

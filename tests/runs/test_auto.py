@@ -87,7 +87,7 @@ def test_a_run_of_runs(done):
 
 
 def test_a_candidate_is_the_run_that_it_would_be_by_itself(done, tmp_path):
-    alone = run(tmp_path / "alone", "mmd")
+    alone = run(tmp_path / "alone", "mmd", label_shift="estimate")
     assert read_result(done / "candidates/mmd").weights_sha256 == alone.weights_sha256
 
 
